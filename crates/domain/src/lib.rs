@@ -1,0 +1,15 @@
+//! Plain values that flow between the crates of Garim: time, geometry, frames, detections, tracks.
+//!
+//! What belongs here: data with its units and the arithmetic that is true of it everywhere.
+//! What never does: I/O, threads, FFmpeg, ONNX Runtime, policy (who is shown, what a cover looks
+//! like), or anything that depends on another crate of the workspace.
+
+mod frame;
+mod geometry;
+mod time;
+mod track;
+
+pub use frame::{Color, Frame, FramePool, Matrix, PixelFormat, Plane, Range};
+pub use geometry::{Orientation, Point, Rect, Size};
+pub use time::{Pts, TimeBase};
+pub use track::{BoxKind, Detection, Finding, PersonIx, Sighting, Track, TrackBox, TrackId};
