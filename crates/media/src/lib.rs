@@ -1,1 +1,31 @@
-//! media
+//! FFmpeg for Garim: probing, demuxing, decoding, encoding what is redacted, muxing.
+//!
+//! What belongs here: every call into FFmpeg and every `unsafe` block of the file path, behind a
+//! safe interface that keeps the chain `Packet -> Frame -> Redacted -> Encoded`: the encoder takes
+//! only [`redact::Redacted`], the writer takes only [`Encoded`] and [`Audio`]. The one exception is
+//! [`convert`], which covers nothing and says so.
+//! What never does: deciding what is covered, detectors, threads of the pipeline, the network.
+
+#![allow(unsafe_code)] // The FFI crate: each block gives its reason.
+
+mod aac;
+mod convert;
+mod damage;
+mod encoder;
+mod error;
+mod info;
+mod picture;
+mod playlist;
+mod reader;
+mod source;
+mod sys;
+mod writer;
+
+pub use convert::{Converted, convert};
+pub use encoder::{EncodeSettings, Encoded, VideoEncoder};
+pub use error::MediaError;
+pub use info::{AudioInfo, Codec, MediaInfo, VideoInfo};
+pub use reader::{Audio, Decoded, Item, ReadStats, Reader, Streams};
+pub use source::probe;
+pub use sys::{ffmpeg_version, has_x264, init};
+pub use writer::{AudioPlan, Writer};

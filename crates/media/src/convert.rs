@@ -1,0 +1,171 @@
+//! Any readable video, or a local HLS folder, as one progressive MP4. **Covers nothing.**
+
+use std::path::Path;
+
+use ffmpeg_sys_the_third as ff;
+
+use crate::reader::{Item, Reader, Streams};
+use crate::source::Source;
+use crate::sys::{self, Packet};
+use crate::writer::{AudioPlan, Muxer, Parameters, mp4_carries};
+use crate::{EncodeSettings, MediaError, VideoEncoder, Writer, picture};
+
+/// What [`convert`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Converted {
+    /// Whether the video was copied bit-exact (otherwise it was re-encoded as H.264).
+    pub video_copied: bool,
+    /// The same for the sound; `None` when there is none.
+    pub audio_copied: Option<bool>,
+}
+
+/// Writes the main video and sound of `input` to the MP4 `output`, uncovered, without re-encoding
+/// where MP4 can carry the codecs. `progress` gets seconds done and the length where known.
+pub fn convert(
+    input: &Path,
+    output: &Path,
+    progress: &mut dyn FnMut(f64, Option<f64>),
+) -> Result<Converted, MediaError> {
+    let source = Source::open(input)?;
+    let video = source.main_video()?;
+    let codec = source.parameters(video)?.codec_id;
+    let audio = source.best(ff::AVMediaType::AUDIO, video as i32);
+    let audio_copies = match audio {
+        Some(index) => Some(mp4_carries(source.parameters(index)?.codec_id)),
+        None => None,
+    };
+    let copies = mp4_carries(codec) && audio_copies != Some(false) && timed(&source)?;
+    if copies {
+        remux(source, video, audio, output, progress)?;
+    } else {
+        drop(source);
+        transcode(input, output, progress)?;
+    }
+    Ok(Converted {
+        video_copied: copies,
+        audio_copied: audio_copies,
+    })
+}
+
+/// AVI has no presentation times, which a copy needs.
+fn timed(source: &Source) -> Result<bool, MediaError> {
+    Ok(!source.container().contains("avi"))
+}
+
+fn remux(
+    source: Source,
+    video: usize,
+    audio: Option<usize>,
+    output: &Path,
+    progress: &mut dyn FnMut(f64, Option<f64>),
+) -> Result<(), MediaError> {
+    let info = source.info()?;
+    let mut muxer = Muxer::create(output)?;
+    let mut lanes = Vec::new();
+    for index in [Some(video), audio].into_iter().flatten() {
+        let base = sys::time_base(source.stream(index)?.time_base)
+            .ok_or_else(|| source.input("has no time base"))?;
+        let to = muxer.add(&Parameters::copy(source.parameters(index)?)?, base)?;
+        lanes.push(Lane {
+            from: index,
+            to,
+            base,
+            last: i64::MIN,
+        });
+    }
+    muxer.describe_video(0, &info.video)?;
+    if source.parameters(video)?.codec_id == ff::AVCodecID::HEVC {
+        muxer.set_tag(0, b"hvc1")?; // The tag that Apple's players insist on.
+    }
+    muxer.start(info.video.time_base)?;
+    let offset = crate::reader::clock_offset_of(&source, video, audio)?;
+    let mut packet = Packet::new()?;
+    loop {
+        packet.reset();
+        // SAFETY: open context, blank packet.
+        let code = unsafe { ff::av_read_frame(source.as_ptr(), packet.as_ptr()) };
+        if code == ff::AVERROR_EOF {
+            break;
+        }
+        if code < 0 {
+            return Err(source.input(format!("cannot be read to its end: {}", sys::why(code))));
+        }
+        let index = usize::try_from(packet.get().stream_index).ok();
+        let Some(lane) = lanes.iter_mut().find(|l| Some(l.from) == index) else {
+            continue;
+        };
+        let mut packet = packet.take()?;
+        lane.straighten(packet.get_mut(), offset);
+        let done = lane.base.seconds(packet.get().pts);
+        muxer.write(packet, lane.to, lane.base)?;
+        progress(done, info.duration);
+    }
+    muxer.finish()
+}
+
+/// One stream on its way through a remux.
+struct Lane {
+    from: usize,
+    to: usize,
+    base: domain::TimeBase,
+    last: i64,
+}
+
+impl Lane {
+    /// Starts the clock at zero and keeps decoding times rising, which MP4 insists on.
+    fn straighten(&mut self, p: &mut ff::AVPacket, offset: i64) {
+        let micros = ff::AVRational {
+            num: 1,
+            den: 1_000_000,
+        };
+        // SAFETY: arithmetic on plain values.
+        let by = unsafe { ff::av_rescale_q(offset, micros, sys::rational(self.base)) };
+        if p.dts == ff::AV_NOPTS_VALUE {
+            p.dts = if p.pts == ff::AV_NOPTS_VALUE {
+                self.last.max(0)
+            } else {
+                p.pts
+            };
+        } else {
+            p.dts = p.dts.saturating_add(by);
+        }
+        p.pts = if p.pts == ff::AV_NOPTS_VALUE {
+            p.dts
+        } else {
+            p.pts.saturating_add(by)
+        };
+        p.dts = p.dts.max(self.last.saturating_add(1));
+        p.pts = p.pts.max(p.dts);
+        self.last = p.dts;
+    }
+}
+
+fn transcode(
+    input: &Path,
+    output: &Path,
+    progress: &mut dyn FnMut(f64, Option<f64>),
+) -> Result<(), MediaError> {
+    let mut reader = Reader::open(input, Streams::VideoAndAudio, true)?;
+    let info = reader.info().clone();
+    let color = picture::color(&info.video);
+    let settings = EncodeSettings::default();
+    let mut encoder =
+        VideoEncoder::open(&info.video, reader.pixel_format(), color.range, &settings)?;
+    let audio: Option<AudioPlan> = reader.audio_plan()?;
+    let mut writer = Writer::create(output, &encoder, &info.video, audio)?;
+    while let Some(item) = reader.next()? {
+        match item {
+            Item::Audio(audio) => writer.audio(audio)?,
+            Item::Frame(decoded) => {
+                progress(decoded.frame.pts.seconds(), info.duration);
+                for packet in encoder.encode_uncovered(decoded.frame, decoded.duration)? {
+                    writer.video(packet)?;
+                }
+            }
+        }
+    }
+    for packet in encoder.finish()? {
+        writer.video(packet)?;
+    }
+    writer.finish()
+}

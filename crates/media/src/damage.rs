@@ -1,0 +1,170 @@
+//! Which frames to doubt: a frame is intact only when nothing it may be predicted from was lost.
+//!
+//! Decoders hide damage: they fill in what is missing and go on. So damage is followed here in
+//! decoding order, from the first bad packet to the next key frame, and a complaint of the decoder
+//! that names no frame spoils every frame in flight.
+
+use std::collections::VecDeque;
+
+/// Frames a decoder may hold at once (16 references, a thread or two each way), with room.
+const MAX_IN_FLIGHT: usize = 256;
+
+/// What was known of a packet when it was sent to the decoder.
+#[derive(Clone, Copy, Debug)]
+struct InFlight {
+    key: i64,
+    duration: i64,
+    sync: bool,
+    spoiled: bool,
+}
+
+/// Follows packets into the decoder and frames out of it.
+#[derive(Debug)]
+pub(crate) struct Damage {
+    in_flight: VecDeque<InFlight>,
+    /// Frames decoded from here on are spoiled until a sync packet comes.
+    spoiled: bool,
+    /// After a spoiled stretch, frames shown before the sync frame (leading pictures of an open
+    /// GOP) still look back into it.
+    clean_from: i64,
+}
+
+/// A frame's own facts, found by its time stamp.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Origin {
+    /// Ticks it is shown for; 0 when unknown.
+    pub(crate) duration: i64,
+    /// Everything it was predicted from arrived and decoded without complaint.
+    pub(crate) intact: bool,
+}
+
+impl Damage {
+    pub(crate) fn new() -> Self {
+        // Until the first sync packet nothing can be trusted.
+        Self {
+            in_flight: VecDeque::new(),
+            spoiled: true,
+            clean_from: i64::MIN,
+        }
+    }
+
+    /// A packet goes to the decoder. `key` is its time stamp, `corrupt` what the demuxer said.
+    pub(crate) fn sent(&mut self, key: i64, duration: i64, sync: bool, corrupt: bool) {
+        if sync && !corrupt {
+            if self.spoiled {
+                self.clean_from = key;
+            }
+            self.spoiled = false;
+        }
+        self.spoiled |= corrupt;
+        let spoiled = self.spoiled || key < self.clean_from;
+        if self.in_flight.len() == MAX_IN_FLIGHT {
+            self.in_flight.pop_front();
+        }
+        self.in_flight.push_back(InFlight {
+            key,
+            duration,
+            sync,
+            spoiled,
+        });
+    }
+
+    /// The decoder complained, it does not say of which frame.
+    pub(crate) fn complained(&mut self) {
+        let mut healed = false;
+        for (i, packet) in self.in_flight.iter_mut().enumerate() {
+            // A sync packet behind the oldest one may have been decoded well, but the complaint
+            // may also be about it: it is spoiled, what follows it is not.
+            healed |= packet.sync && i > 0;
+            packet.spoiled = true;
+        }
+        self.spoiled |= !healed;
+    }
+
+    /// A frame came out with time stamp `key`.
+    pub(crate) fn received(&mut self, key: i64) -> Origin {
+        match self.in_flight.iter().position(|p| p.key == key) {
+            Some(i) => {
+                let packet = self.in_flight.remove(i);
+                packet.map_or(
+                    Origin {
+                        duration: 0,
+                        intact: false,
+                    },
+                    |p| Origin {
+                        duration: p.duration,
+                        intact: !p.spoiled,
+                    },
+                )
+            }
+            None => Origin {
+                duration: 0,
+                intact: !self.spoiled,
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn intact(damage: &mut Damage, keys: &[i64]) -> Vec<bool> {
+        keys.iter().map(|&k| damage.received(k).intact).collect()
+    }
+
+    #[test]
+    fn a_bad_packet_spoils_everything_up_to_the_next_sync_frame() {
+        let mut d = Damage::new();
+        for k in 0..8 {
+            d.sent(k, 1, k == 0 || k == 5, k == 2);
+        }
+        let want = [true, true, false, false, false, true, true, true];
+        assert_eq!(intact(&mut d, &[0, 1, 2, 3, 4, 5, 6, 7]), want);
+    }
+
+    #[test]
+    fn nothing_is_trusted_before_the_first_sync_frame() {
+        let mut d = Damage::new();
+        d.sent(0, 1, false, false);
+        d.sent(1, 1, true, false);
+        assert_eq!(intact(&mut d, &[0, 1]), [false, true]);
+    }
+
+    #[test]
+    fn leading_pictures_of_an_open_gop_look_back_into_the_damage() {
+        let mut d = Damage::new();
+        d.sent(0, 1, true, false);
+        d.sent(1, 1, false, true);
+        d.sent(4, 1, true, false); // shown at 4, sent first
+        d.sent(2, 1, false, false);
+        d.sent(3, 1, false, false);
+        d.sent(5, 1, false, false);
+        assert_eq!(
+            intact(&mut d, &[0, 1, 2, 3, 4, 5]),
+            [true, false, false, false, true, true]
+        );
+    }
+
+    #[test]
+    fn a_complaint_spoils_all_in_flight_and_what_follows_without_a_sync_frame() {
+        let mut d = Damage::new();
+        d.sent(0, 1, true, false);
+        assert!(d.received(0).intact);
+        d.sent(1, 1, false, false);
+        d.sent(2, 1, false, false);
+        d.complained();
+        d.sent(3, 1, false, false);
+        d.sent(4, 1, true, false);
+        assert_eq!(intact(&mut d, &[1, 2, 3, 4]), [false, false, false, true]);
+    }
+
+    #[test]
+    fn packets_that_never_come_out_do_not_pile_up() {
+        let mut d = Damage::new();
+        for k in 0..10_000 {
+            d.sent(k, 1, k == 0, false);
+        }
+        assert_eq!(d.in_flight.len(), MAX_IN_FLIGHT);
+    }
+}

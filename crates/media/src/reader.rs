@@ -1,0 +1,489 @@
+//! Demuxing and decoding, in one pass over the file, in decoding output order.
+
+use std::path::Path;
+use std::ptr;
+
+use domain::{Frame, Pts, TimeBase};
+use ffmpeg_sys_the_third as ff;
+
+use crate::damage::Damage;
+use crate::picture::{self, Copier};
+use crate::source::{MAX_PIXELS, Source};
+use crate::sys::{self, AGAIN, AvFrame, CodecContext, Packet, check};
+use crate::writer::{AudioPlan, Parameters};
+use crate::{MediaError, MediaInfo};
+
+/// Read errors in a row after which a file is given up as unreadable from there on.
+const MAX_ERRORS: u32 = 1000;
+
+/// Which streams a [`Reader`] hands out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Streams {
+    /// Frames only; sound is skipped in the demuxer.
+    Video,
+    /// Frames and the main audio's packets.
+    VideoAndAudio,
+}
+
+/// What comes next in the file.
+pub enum Item {
+    /// A decoded picture.
+    Frame(Decoded),
+    /// A packet of the main audio, as it is in the file.
+    Audio(Audio),
+}
+
+/// A decoded picture and what the decoder thinks of it.
+pub struct Decoded {
+    /// The picture.
+    pub frame: Frame,
+    /// Whether it, and all it was predicted from, decoded without complaint.
+    pub intact: bool,
+    /// How long it is shown, in ticks of its time base; 0 when unknown.
+    pub duration: i64,
+}
+
+/// A packet of the main audio. Sound carries no faces, so it needs no covering.
+pub struct Audio {
+    pub(crate) packet: Packet,
+    pub(crate) base: TimeBase,
+}
+
+/// What happened while reading.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReadStats {
+    /// Pictures the file should hold: its index's count, or the packets seen.
+    pub expected: u64,
+    /// Pictures decoded.
+    pub frames: u64,
+    /// Of these, not intact.
+    pub damaged: u64,
+    /// Errors of demuxer and decoder.
+    pub errors: u64,
+    /// Pictures whose time stamp was missing or not after the one before, moved by a tick or more.
+    pub retimed: u64,
+}
+
+enum State {
+    Reading,
+    Draining,
+    Done,
+}
+
+/// Reads a video file. See the module.
+pub struct Reader {
+    source: Source,
+    info: MediaInfo,
+    decoder: CodecContext,
+    video: usize,
+    audio: Option<usize>,
+    packet: Packet,
+    decoded: AvFrame,
+    copier: Copier,
+    damage: Damage,
+    complaints: u64,
+    state: State,
+    errors_in_a_row: u32,
+    last: Option<i64>,
+    /// Added to every time stamp: undoes the free-running clock of MPEG-TS. In microseconds.
+    offset: i64,
+    packets: u64,
+    stats: ReadStats,
+}
+
+impl Reader {
+    /// Opens a file (or a folder holding an HLS playlist). `to_8bit`: convert deeper samples
+    /// instead of refusing them.
+    ///
+    /// # Errors
+    /// [`MediaError::Input`] when it is not a readable video, [`MediaError::Refused`] when its kind
+    /// is not taken.
+    pub fn open(path: &Path, streams: Streams, to_8bit: bool) -> Result<Self, MediaError> {
+        let source = Source::open(path)?;
+        let info = source.info()?;
+        let video = source.main_video()?;
+        refuse_kinds(&source, &info, to_8bit)?;
+        let par = source.parameters(video)?;
+        let layout = picture::layout(ff::AVPixelFormat(par.format)).ok_or_else(|| {
+            source.refused(format!(
+                "has {} samples, which H.264 video in MP4 cannot carry unchanged; convert it first \
+                 (ffmpeg -i IN -pix_fmt yuv420p -crf 16 OUT.mp4)",
+                info.video.pixel_format
+            ))
+        })?;
+        let audio = match streams {
+            Streams::Video => None,
+            Streams::VideoAndAudio => source.best(ff::AVMediaType::AUDIO, video as i32),
+        };
+        for (index, &stream) in source.streams().iter().enumerate() {
+            let wanted = index == video || Some(index) == audio;
+            // SAFETY: streams live as long as the source; discard is a plain setting of ours.
+            unsafe {
+                (*stream).discard = if wanted {
+                    ff::AVDiscard::DEFAULT
+                } else {
+                    ff::AVDiscard::ALL
+                };
+            }
+        }
+        let decoder = open_decoder(&source, video)?;
+        let offset = if source.free_clock {
+            clock_offset_of(&source, video, audio)?
+        } else {
+            0
+        };
+        Ok(Self {
+            decoder,
+            copier: Copier::new(layout, picture::color(&info.video)),
+            packet: Packet::new()?,
+            decoded: AvFrame::new()?,
+            damage: Damage::new(),
+            complaints: sys::complaints(),
+            state: State::Reading,
+            errors_in_a_row: 0,
+            last: None,
+            offset,
+            packets: 0,
+            stats: ReadStats::default(),
+            source,
+            info,
+            video,
+            audio,
+        })
+    }
+
+    /// What the file says of itself.
+    pub fn info(&self) -> &MediaInfo {
+        &self.info
+    }
+
+    /// The layout of the frames handed out.
+    pub fn pixel_format(&self) -> domain::PixelFormat {
+        self.copier.layout.format
+    }
+
+    /// What happened so far; `expected` is final once [`Reader::next`] returned `None`.
+    pub fn stats(&self) -> ReadStats {
+        self.stats
+    }
+
+    /// Seconds by which every time stamp was moved so that an MPEG-TS clock starts at zero.
+    pub fn clock_offset(&self) -> f64 {
+        self.offset as f64 / 1e6
+    }
+
+    /// How the main audio is to be carried, if this reader hands it out.
+    pub fn audio_plan(&self) -> Result<Option<AudioPlan>, MediaError> {
+        let Some(index) = self.audio else {
+            return Ok(None);
+        };
+        let stream = self.source.stream(index)?;
+        let base = sys::time_base(stream.time_base)
+            .ok_or_else(|| self.source.input("has an audio stream without a time base"))?;
+        AudioPlan::new(
+            Parameters::copy(self.source.parameters(index)?)?,
+            base,
+            stream,
+        )
+        .map(Some)
+    }
+
+    /// The next frame or audio packet; `None` at the end.
+    ///
+    /// # Errors
+    /// Damage is not an error (it is counted, and shows in [`Decoded::intact`]); a picture size
+    /// that changes is.
+    #[allow(clippy::should_implement_trait)] // Fallible, and not worth an iterator's contract.
+    pub fn next(&mut self) -> Result<Option<Item>, MediaError> {
+        loop {
+            if let State::Done = self.state {
+                return Ok(None);
+            }
+            // SAFETY: decoder and frame are valid; the frame is blank or holds an old reference,
+            // which the call drops.
+            let code =
+                unsafe { ff::avcodec_receive_frame(self.decoder.as_ptr(), self.decoded.as_ptr()) };
+            self.listen();
+            match code {
+                0 => return self.take_frame().map(|d| Some(Item::Frame(d))),
+                ff::AVERROR_EOF => self.finish()?,
+                AGAIN => {
+                    if let Some(audio) = self.feed()? {
+                        return Ok(Some(Item::Audio(audio)));
+                    }
+                }
+                _ => {
+                    self.damage.complained();
+                    self.error();
+                }
+            }
+        }
+    }
+
+    /// Notes complaints of the decoder since the last look.
+    fn listen(&mut self) {
+        let complaints = sys::complaints();
+        if complaints != self.complaints {
+            self.complaints = complaints;
+            self.damage.complained();
+        }
+    }
+
+    fn error(&mut self) {
+        self.stats.errors += 1;
+        self.errors_in_a_row += 1;
+        if self.errors_in_a_row >= MAX_ERRORS {
+            self.state = State::Done;
+        }
+    }
+
+    /// Reads one packet: video goes to the decoder, audio to the caller.
+    fn feed(&mut self) -> Result<Option<Audio>, MediaError> {
+        self.packet.reset();
+        // SAFETY: open context, blank packet.
+        let code = unsafe { ff::av_read_frame(self.source.as_ptr(), self.packet.as_ptr()) };
+        if code == AGAIN {
+            return Ok(None);
+        }
+        if code == ff::AVERROR_EOF {
+            return self.drain().map(|()| None);
+        }
+        if code < 0 {
+            self.error();
+            // Demuxers that fail keep failing at the same place; what was read so far counts.
+            return self.drain().map(|()| None);
+        }
+        let index = usize::try_from(self.packet.get().stream_index).ok();
+        if index == Some(self.video) {
+            self.send();
+            Ok(None)
+        } else if index.is_some() && index == self.audio {
+            let base = self.stream_base(self.audio)?;
+            let mut packet = self.packet.take()?;
+            self.shift(packet.get_mut(), base);
+            Ok(Some(Audio { packet, base }))
+        } else {
+            Ok(None)
+        }
+    }
+
+    fn send(&mut self) {
+        let p = self.packet.get();
+        let key = if p.pts == ff::AV_NOPTS_VALUE {
+            p.dts
+        } else {
+            p.pts
+        };
+        let flag = |f: i32| p.flags & f != 0;
+        let corrupt = flag(ff::AV_PKT_FLAG_CORRUPT as i32);
+        let sync = flag(ff::AV_PKT_FLAG_KEY as i32);
+        if !flag(ff::AV_PKT_FLAG_DISCARD as i32) {
+            self.packets += 1;
+        }
+        self.damage.sent(key, p.duration, sync, corrupt);
+        // SAFETY: valid decoder and packet; the decoder takes its own reference.
+        let code = unsafe { ff::avcodec_send_packet(self.decoder.as_ptr(), self.packet.as_ptr()) };
+        self.listen();
+        if code < 0 {
+            self.damage.complained();
+            self.error();
+        } else {
+            self.errors_in_a_row = 0;
+        }
+    }
+
+    fn drain(&mut self) -> Result<(), MediaError> {
+        if let State::Reading = self.state {
+            // SAFETY: a null packet asks the decoder for what it still holds.
+            check("decoder", unsafe {
+                ff::avcodec_send_packet(self.decoder.as_ptr(), ptr::null())
+            })?;
+            self.state = State::Draining;
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<(), MediaError> {
+        self.state = State::Done;
+        self.stats.expected = self.packets.max(self.indexed()?).max(self.stats.frames);
+        Ok(())
+    }
+
+    /// Pictures in the index of an MP4: those behind an edit list or beyond the end of a cut-off
+    /// file never become packets.
+    fn indexed(&self) -> Result<u64, MediaError> {
+        if !self.info.container.contains("mov") {
+            return Ok(0);
+        }
+        let stream = ptr::from_ref(self.source.stream(self.video)?).cast_mut();
+        // SAFETY: the stream is alive; entries are only read, and the index is not out of range.
+        let count = unsafe {
+            (0..ff::avformat_index_get_entries_count(stream))
+                .filter_map(|i| ff::avformat_index_get_entry(stream, i).as_ref())
+                .filter(|entry| entry.flags() & ff::AVINDEX_DISCARD_FRAME as i32 == 0)
+                .count()
+        };
+        Ok(count as u64)
+    }
+
+    fn take_frame(&mut self) -> Result<Decoded, MediaError> {
+        let av = self.decoded.get();
+        let size = self.info.video.size;
+        if (av.width, av.height) != (size.width as i32, size.height as i32)
+            || picture::layout(ff::AVPixelFormat(av.format)) != Some(self.copier.layout)
+        {
+            return Err(self.changed_size());
+        }
+        if av.interlaced_frame != 0 {
+            return Err(self.source.refused(INTERLACED));
+        }
+        let own = if av.pts == ff::AV_NOPTS_VALUE {
+            av.pkt_dts
+        } else {
+            av.pts
+        };
+        let origin = self.damage.received(own);
+        let clean = av.flags & ff::AV_FRAME_FLAG_CORRUPT as i32 == 0 && av.decode_error_flags == 0;
+        let base = self.info.video.time_base;
+        let stamp = av.best_effort_timestamp;
+        let ticks = self.next_ticks(stamp, base);
+        let frame = self
+            .copier
+            .copy(&self.decoded, self.stats.frames, Pts::new(ticks, base))?;
+        self.errors_in_a_row = 0;
+        self.stats.frames += 1;
+        let intact = origin.intact && clean;
+        self.stats.damaged += u64::from(!intact);
+        Ok(Decoded {
+            frame,
+            intact,
+            duration: origin.duration,
+        })
+    }
+
+    /// The frame's own time stamp, or the next tick where it has none or repeats the last.
+    fn next_ticks(&mut self, stamp: i64, base: TimeBase) -> i64 {
+        let wanted = (stamp != ff::AV_NOPTS_VALUE).then(|| stamp.saturating_add(self.ticks(base)));
+        let ticks = match (wanted, self.last) {
+            (Some(t), Some(last)) if t > last => t,
+            (Some(t), None) => t,
+            (_, last) => {
+                self.stats.retimed += 1;
+                last.map_or(0, |l| l.saturating_add(1))
+            }
+        };
+        self.last = Some(ticks);
+        ticks
+    }
+
+    fn changed_size(&self) -> MediaError {
+        let av = self.decoded.get();
+        let was = self.info.video.size;
+        let at = self
+            .last
+            .map_or(0.0, |t| self.info.video.time_base.seconds(t));
+        self.source.refused(format!(
+            "changes from {}x{} to {}x{} at {at:.1} s; one output has one picture size, so split it \
+             there, or scale it to one size first (ffmpeg -i IN -vf scale={}:{} OUT.mp4)",
+            was.width, was.height, av.width, av.height, was.width, was.height
+        ))
+    }
+
+    fn stream_base(&self, index: Option<usize>) -> Result<TimeBase, MediaError> {
+        let stream = self.source.stream(index.unwrap_or(self.video))?;
+        sys::time_base(stream.time_base).ok_or_else(|| self.source.input("has no time base"))
+    }
+
+    /// The clock offset in ticks of `base`.
+    fn ticks(&self, base: TimeBase) -> i64 {
+        if self.offset == 0 {
+            return 0;
+        }
+        // SAFETY: arithmetic on plain values.
+        unsafe { ff::av_rescale_q(self.offset, MICROSECONDS, sys::rational(base)) }
+    }
+
+    fn shift(&self, packet: &mut ff::AVPacket, base: TimeBase) {
+        let by = self.ticks(base);
+        for stamp in [&mut packet.pts, &mut packet.dts] {
+            if *stamp != ff::AV_NOPTS_VALUE {
+                *stamp = stamp.saturating_add(by);
+            }
+        }
+    }
+}
+
+const MICROSECONDS: ff::AVRational = ff::AVRational {
+    num: 1,
+    den: 1_000_000,
+};
+
+const INTERLACED: &str = "is interlaced (each picture holds two moments), which is not covered \
+     safely yet; deinterlace it first (ffmpeg -i IN -vf bwdif -c:v libx264 -crf 16 OUT.mp4)";
+
+fn refuse_kinds(source: &Source, info: &MediaInfo, to_8bit: bool) -> Result<(), MediaError> {
+    let video = &info.video;
+    if video.interlaced {
+        return Err(source.refused(INTERLACED));
+    }
+    if !to_8bit && (video.depth > 8 || video.hdr) {
+        let what = if video.hdr { "HDR video" } else { "video" };
+        return Err(source.refused(format!(
+            "is {what} with {} bits a sample and the output has 8; pass --to-8bit to convert it",
+            video.depth
+        )));
+    }
+    Ok(())
+}
+
+fn open_decoder(source: &Source, video: usize) -> Result<CodecContext, MediaError> {
+    let par = source.parameters(video)?;
+    // SAFETY: searches a static table.
+    let codec = unsafe { ff::avcodec_find_decoder(par.codec_id) };
+    if codec.is_null() {
+        return Err(source.input("needs a decoder that this FFmpeg was built without"));
+    }
+    let mut decoder = CodecContext::new(codec)?;
+    // SAFETY: both objects are valid; the call copies.
+    check("decoder parameters", unsafe {
+        ff::avcodec_parameters_to_context(decoder.as_ptr(), par)
+    })?;
+    let context = decoder.get_mut();
+    context.pkt_timebase = source.stream(video)?.time_base;
+    context.max_pixels = MAX_PIXELS;
+    // Frames with holes come out marked instead of vanishing: they are covered, and counted.
+    context.flags |= ff::AV_CODEC_FLAG_OUTPUT_CORRUPT as i32;
+    context.thread_type = ff::FF_THREAD_FRAME as i32 | ff::FF_THREAD_SLICE as i32;
+    context.thread_count =
+        std::thread::available_parallelism().map_or(2, |n| n.get().min(4)) as i32;
+    // SAFETY: the context was allocated for this codec.
+    let code = unsafe { ff::avcodec_open2(decoder.as_ptr(), codec, ptr::null_mut()) };
+    if code < 0 {
+        return Err(source.input(format!(
+            "has video that cannot be decoded: {}",
+            sys::why(code)
+        )));
+    }
+    Ok(decoder)
+}
+
+/// Minus the earliest start of the streams read, in microseconds.
+pub(crate) fn clock_offset_of(
+    source: &Source,
+    video: usize,
+    audio: Option<usize>,
+) -> Result<i64, MediaError> {
+    // The audio counts even when only frames are read, so that both passes see one clock.
+    let audio = audio.or_else(|| source.best(ff::AVMediaType::AUDIO, video as i32));
+    let mut earliest = None;
+    for index in [Some(video), audio].into_iter().flatten() {
+        let stream = source.stream(index)?;
+        if stream.start_time != ff::AV_NOPTS_VALUE {
+            // SAFETY: arithmetic on plain values.
+            let start =
+                unsafe { ff::av_rescale_q(stream.start_time, stream.time_base, MICROSECONDS) };
+            earliest = Some(earliest.map_or(start, |e: i64| e.min(start)));
+        }
+    }
+    Ok(earliest.map_or(0, |e| -e))
+}

@@ -1,0 +1,425 @@
+//! MP4 files out of redacted video and untouched sound.
+
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::ptr;
+
+use domain::TimeBase;
+use ffmpeg_sys_the_third as ff;
+
+use crate::aac::AacTranscoder;
+use crate::sys::{self, CodecContext, Options, Packet, check, out_of_memory, rational};
+use crate::{Audio, Encoded, MediaError, VideoEncoder, VideoInfo};
+
+/// Codec parameters, owned.
+pub(crate) struct Parameters(*mut ff::AVCodecParameters);
+
+// SAFETY: plain memory.
+unsafe impl Send for Parameters {}
+
+impl Parameters {
+    pub(crate) fn new() -> Result<Self, MediaError> {
+        // SAFETY: allocates or returns null, which is checked.
+        let p = unsafe { ff::avcodec_parameters_alloc() };
+        if p.is_null() {
+            Err(out_of_memory())
+        } else {
+            Ok(Self(p))
+        }
+    }
+
+    pub(crate) fn copy(from: &ff::AVCodecParameters) -> Result<Self, MediaError> {
+        let to = Self::new()?;
+        // SAFETY: both are valid; the call makes a deep copy.
+        check("parameters", unsafe {
+            ff::avcodec_parameters_copy(to.0, from)
+        })?;
+        Ok(to)
+    }
+
+    pub(crate) fn of(context: &CodecContext) -> Result<Self, MediaError> {
+        let to = Self::new()?;
+        // SAFETY: both are valid; the call makes a deep copy.
+        check("parameters", unsafe {
+            ff::avcodec_parameters_from_context(to.0, context.as_ptr())
+        })?;
+        Ok(to)
+    }
+
+    pub(crate) fn get(&self) -> &ff::AVCodecParameters {
+        // SAFETY: never null, alive as long as self.
+        unsafe { &*self.0 }
+    }
+}
+
+impl Drop for Parameters {
+    fn drop(&mut self) {
+        // SAFETY: owned here.
+        unsafe { ff::avcodec_parameters_free(&mut self.0) }
+    }
+}
+
+/// Whether MP4 can carry packets of this codec as they are.
+pub(crate) fn mp4_carries(codec: ff::AVCodecID) -> bool {
+    // TrueHD in MP4 is experimental in FFmpeg; players do not take it.
+    if codec == ff::AVCodecID::TRUEHD {
+        return false;
+    }
+    // SAFETY: a literal name; the muxer found is a static object.
+    unsafe {
+        let mp4 = ff::av_guess_format(c"mp4".as_ptr(), ptr::null(), ptr::null());
+        !mp4.is_null() && ff::avformat_query_codec(mp4, codec, ff::FF_COMPLIANCE_NORMAL as i32) == 1
+    }
+}
+
+/// How the main audio travels from a reader to a writer.
+pub struct AudioPlan {
+    parameters: Parameters,
+    base: TimeBase,
+    language: Option<CString>,
+    copies: bool,
+}
+
+impl AudioPlan {
+    pub(crate) fn new(
+        parameters: Parameters,
+        base: TimeBase,
+        stream: &ff::AVStream,
+    ) -> Result<Self, MediaError> {
+        // SAFETY: the metadata dictionary belongs to the stream; the value is copied.
+        let language = unsafe {
+            let entry = ff::av_dict_get(stream.metadata, c"language".as_ptr(), ptr::null(), 0);
+            entry.as_ref().map(|e| sys::text(e.value))
+        };
+        Ok(Self {
+            copies: mp4_carries(parameters.get().codec_id),
+            parameters,
+            base,
+            // A language code is three letters; anything else is not carried.
+            language: language
+                .filter(|l| l.len() == 3 && l.bytes().all(|b| b.is_ascii_lowercase()))
+                .and_then(|l| CString::new(l).ok()),
+        })
+    }
+
+    /// Whether the packets stay bit-exact; otherwise they become AAC, which the user is told.
+    pub fn copies(&self) -> bool {
+        self.copies
+    }
+}
+
+enum Sound {
+    None,
+    Copy {
+        stream: usize,
+    },
+    Aac {
+        stream: usize,
+        transcoder: Box<AacTranscoder>,
+    },
+}
+
+/// Writes one MP4: video that was redacted, sound as it came. Takes nothing else:
+///
+/// ```compile_fail,E0308
+/// fn leak(writer: &mut media::Writer, frame: domain::Frame) {
+///     let _ = writer.video(frame); // expected `Encoded`, found `Frame`
+/// }
+/// ```
+/// ```
+/// fn fine(writer: &mut media::Writer, packet: media::Encoded) {
+///     let _ = writer.video(packet);
+/// }
+/// ```
+pub struct Writer {
+    muxer: Muxer,
+    video_base: TimeBase,
+    sound: Sound,
+    fallback_duration: i64,
+}
+
+impl Writer {
+    /// Creates `path` (which must not matter yet: it is a temporary name) and writes the header.
+    pub fn create(
+        path: &Path,
+        encoder: &VideoEncoder,
+        info: &VideoInfo,
+        audio: Option<AudioPlan>,
+    ) -> Result<Self, MediaError> {
+        let mut muxer = Muxer::create(path)?;
+        let base = encoder.time_base();
+        let video = muxer.add(&Parameters::of(encoder.context())?, base)?;
+        muxer.describe_video(video, info)?;
+        let sound = match audio {
+            None => Sound::None,
+            Some(plan) => add_sound(&mut muxer, plan)?,
+        };
+        muxer.start(base)?;
+        Ok(Self {
+            muxer,
+            video_base: base,
+            sound,
+            fallback_duration: frame_ticks(info),
+        })
+    }
+
+    /// Writes a compressed picture.
+    pub fn video(&mut self, encoded: Encoded) -> Result<(), MediaError> {
+        let mut packet = encoded.packet;
+        let p = packet.get_mut();
+        if p.duration <= 0 {
+            p.duration = self.fallback_duration;
+        }
+        self.muxer.write(packet, 0, self.video_base)
+    }
+
+    /// Writes a packet of sound.
+    pub fn audio(&mut self, audio: Audio) -> Result<(), MediaError> {
+        match &mut self.sound {
+            Sound::None => Ok(()),
+            Sound::Copy { stream } => self.muxer.write(audio.packet, *stream, audio.base),
+            Sound::Aac { stream, transcoder } => {
+                for packet in transcoder.transcode(&audio)? {
+                    self.muxer.write(packet, *stream, transcoder.time_base())?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Completes the file: index at the front, so that it plays while it downloads.
+    pub fn finish(mut self) -> Result<(), MediaError> {
+        if let Sound::Aac { stream, transcoder } = &mut self.sound {
+            for packet in transcoder.finish()? {
+                self.muxer.write(packet, *stream, transcoder.time_base())?;
+            }
+        }
+        self.muxer.finish()
+    }
+}
+
+fn add_sound(muxer: &mut Muxer, plan: AudioPlan) -> Result<Sound, MediaError> {
+    let (stream, sound) = if plan.copies {
+        let stream = muxer.add(&plan.parameters, plan.base)?;
+        (stream, Sound::Copy { stream })
+    } else {
+        let transcoder = Box::new(AacTranscoder::open(plan.parameters.get(), plan.base)?);
+        let stream = muxer.add(&transcoder.parameters()?, transcoder.time_base())?;
+        (stream, Sound::Aac { stream, transcoder })
+    };
+    if let Some(language) = &plan.language {
+        muxer.set_language(stream, language)?;
+    }
+    Ok(sound)
+}
+
+/// One frame's ticks at the average rate, for a last frame whose duration nobody knows.
+fn frame_ticks(info: &VideoInfo) -> i64 {
+    let (num, den) = info.frame_rate;
+    if num <= 0 || den <= 0 {
+        return 0;
+    }
+    // SAFETY: arithmetic on plain values.
+    unsafe {
+        ff::av_rescale_q(
+            1,
+            ff::AVRational { num: den, den: num },
+            rational(info.time_base),
+        )
+    }
+}
+
+/// FFmpeg's MP4 muxer on one file.
+pub(crate) struct Muxer {
+    path: PathBuf,
+    context: *mut ff::AVFormatContext,
+    started: bool,
+}
+
+// SAFETY: any thread, one at a time; not Sync.
+unsafe impl Send for Muxer {}
+
+impl Muxer {
+    pub(crate) fn create(path: &Path) -> Result<Self, MediaError> {
+        sys::init();
+        let url = [b"file:", path.as_os_str().as_bytes()].concat();
+        let url = CString::new(url).map_err(|_| MediaError::Output {
+            path: path.to_owned(),
+            why: "has a zero byte in its name".to_owned(),
+        })?;
+        let mut context = ptr::null_mut();
+        // SAFETY: literals and a NUL-terminated url, which the call copies.
+        check("mp4", unsafe {
+            ff::avformat_alloc_output_context2(
+                &mut context,
+                ptr::null(),
+                c"mp4".as_ptr(),
+                url.as_ptr(),
+            )
+        })?;
+        let muxer = Self {
+            path: path.to_owned(),
+            context,
+            started: false,
+        };
+        // SAFETY: the context was allocated above; pb is closed in Drop.
+        let code = unsafe {
+            (*context).flags |= ff::AVFMT_FLAG_BITEXACT as i32;
+            ff::avio_open(&mut (*context).pb, url.as_ptr(), ff::AVIO_FLAG_WRITE as i32)
+        };
+        muxer.output(code).map(|_| muxer)
+    }
+
+    /// Adds a stream with its own copy of `parameters`; returns its index.
+    pub(crate) fn add(
+        &mut self,
+        parameters: &Parameters,
+        base: TimeBase,
+    ) -> Result<usize, MediaError> {
+        // SAFETY: the context is alive; the new stream belongs to it.
+        unsafe {
+            let stream = ff::avformat_new_stream(self.context, ptr::null());
+            let Some(stream) = stream.as_mut() else {
+                return Err(out_of_memory());
+            };
+            check(
+                "stream",
+                ff::avcodec_parameters_copy(stream.codecpar, parameters.0),
+            )?;
+            // The tag of another container means nothing in this one.
+            (*stream.codecpar).codec_tag = 0;
+            stream.time_base = rational(base);
+            usize::try_from(stream.index).map_err(|_| out_of_memory())
+        }
+    }
+
+    fn stream(&mut self, index: usize) -> Result<&mut ff::AVStream, MediaError> {
+        // SAFETY: the list holds `nb_streams` valid pointers; the index is checked.
+        unsafe {
+            let context = &*self.context;
+            if index >= context.nb_streams as usize {
+                return Err(out_of_memory());
+            }
+            Ok(&mut **context.streams.add(index))
+        }
+    }
+
+    /// Rotation, pixel aspect and rate as the source has them.
+    pub(crate) fn describe_video(
+        &mut self,
+        index: usize,
+        info: &VideoInfo,
+    ) -> Result<(), MediaError> {
+        let stream = self.stream(index)?;
+        let (num, den) = info.sample_aspect_ratio;
+        stream.sample_aspect_ratio = ff::AVRational { num, den };
+        let (num, den) = info.frame_rate;
+        stream.avg_frame_rate = ff::AVRational { num, den };
+        let Some(matrix) = info.display_matrix else {
+            return Ok(());
+        };
+        // SAFETY: the call allocates 36 bytes owned by the stream, written once here.
+        unsafe {
+            let kind = ff::AVPacketSideDataType::DISPLAYMATRIX;
+            let data = ff::av_stream_new_side_data(stream, kind, 36);
+            if data.is_null() {
+                return Err(out_of_memory());
+            }
+            ptr::copy_nonoverlapping(matrix.as_ptr().cast::<u8>(), data, 36);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn set_tag(&mut self, index: usize, tag: &[u8; 4]) -> Result<(), MediaError> {
+        let stream = self.stream(index)?;
+        // SAFETY: every stream has parameters.
+        unsafe { (*stream.codecpar).codec_tag = u32::from_le_bytes(*tag) };
+        Ok(())
+    }
+
+    fn set_language(&mut self, index: usize, language: &CString) -> Result<(), MediaError> {
+        let stream = self.stream(index)?;
+        // SAFETY: both strings are NUL-terminated and copied.
+        check("language", unsafe {
+            ff::av_dict_set(
+                &mut stream.metadata,
+                c"language".as_ptr(),
+                language.as_ptr(),
+                0,
+            )
+        })?;
+        Ok(())
+    }
+
+    /// Writes the header. `base` is the video's: its ticks stay exact in the file.
+    pub(crate) fn start(&mut self, base: TimeBase) -> Result<(), MediaError> {
+        let timescale = base.den().to_string();
+        let mut pairs = vec![(c"movflags", "+faststart")];
+        if i32::try_from(base.den()).is_ok() {
+            pairs.push((c"video_track_timescale", &timescale));
+        }
+        let mut options = Options::new(&pairs)?;
+        // SAFETY: all streams are set up; options outlive the call.
+        let code = unsafe { ff::avformat_write_header(self.context, options.as_mut()) };
+        self.output(code)?;
+        self.started = true;
+        Ok(())
+    }
+
+    /// Writes a packet whose times are in `base`; FFmpeg interleaves the streams.
+    pub(crate) fn write(
+        &mut self,
+        mut packet: Packet,
+        stream: usize,
+        base: TimeBase,
+    ) -> Result<(), MediaError> {
+        let to = self.stream(stream)?.time_base;
+        // SAFETY: valid packet; arithmetic only.
+        unsafe { ff::av_packet_rescale_ts(packet.as_ptr(), rational(base), to) };
+        let p = packet.get_mut();
+        p.stream_index = i32::try_from(stream).map_err(|_| out_of_memory())?;
+        p.pos = -1;
+        // SAFETY: the header was written; the call takes over the packet's reference.
+        let code = unsafe { ff::av_interleaved_write_frame(self.context, packet.as_ptr()) };
+        self.output(code).map(|_| ())
+    }
+
+    /// Writes the index and closes the file; errors that were buffered show here.
+    pub(crate) fn finish(mut self) -> Result<(), MediaError> {
+        self.started = false;
+        // SAFETY: the header was written; closing flushes, and clears pb so Drop does nothing.
+        unsafe {
+            let trailer = ff::av_write_trailer(self.context);
+            let pb = (*self.context).pb;
+            let buffered = if pb.is_null() { 0 } else { (*pb).error };
+            let closed = ff::avio_closep(&mut (*self.context).pb);
+            for code in [trailer, buffered, closed] {
+                self.output(code)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn output(&self, code: i32) -> Result<i32, MediaError> {
+        if code < 0 {
+            let path = self.path.clone();
+            return Err(MediaError::Output {
+                path,
+                why: format!("cannot be written: {}", sys::why(code)),
+            });
+        }
+        Ok(code)
+    }
+}
+
+impl Drop for Muxer {
+    fn drop(&mut self) {
+        // SAFETY: owned here. A muxer that was started and not finished is abandoned together with
+        // its file, so no trailer is written; freeing the context frees its queues.
+        unsafe {
+            ff::avio_closep(&mut (*self.context).pb);
+            ff::avformat_free_context(self.context);
+        }
+    }
+}
