@@ -1,0 +1,45 @@
+# Two commands on a fresh machine: `make demo` and `make test`.
+
+# Where rustup puts cargo, for shells that have not read its profile.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+# Cargo may be told to build elsewhere.
+GARIM := $(or $(CARGO_TARGET_DIR),target)/release/garim
+FIXTURES := .garim/fixtures
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build test demo clean-demo
+
+help:
+	@echo 'make setup       install what is missing, build, fetch models and footage'
+	@echo 'make demo        cover everyone but one man in a clip of two people, into demo-out/'
+	@echo 'make test        set up, then every check and test (cargo xtask ci)'
+	@echo 'make build       build target/release/garim'
+	@echo 'make clean-demo  delete demo-out/'
+
+setup:
+	@scripts/setup.sh
+	@$(MAKE) --no-print-directory build
+	@$(GARIM) models fetch
+	@cargo xtask fixtures
+
+build:
+	@cargo build --release --locked
+
+test: setup
+	@cargo xtask ci
+
+demo: setup
+	@mkdir -p demo-out
+	@$(GARIM) mosaic $(FIXTURES)/made/two_people.mp4 -o demo-out/two_people.covered.mp4 \
+	    --keep $(FIXTURES)/made/keep_man.jpg --report demo-out/report.json \
+	    --contact-sheet demo-out/contact-sheet.png --overwrite
+	@echo
+	@echo 'before         $(CURDIR)/$(FIXTURES)/made/two_people.mp4'
+	@echo 'kept           $(CURDIR)/$(FIXTURES)/made/keep_man.jpg'
+	@echo 'after          $(CURDIR)/demo-out/two_people.covered.mp4'
+	@echo 'report         $(CURDIR)/demo-out/report.json'
+	@echo 'contact sheet  $(CURDIR)/demo-out/contact-sheet.png (shows faces)'
+
+clean-demo:
+	@rm -rf demo-out

@@ -1,0 +1,168 @@
+//! `cargo xtask ci`: everything that must hold before a commit lands, stopping at the first failure.
+//!
+//! One optimised profile throughout, so that the steps share their builds and the tests run what
+//! users run.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+
+use crate::{cmd, tidy};
+
+/// The `cargo-deny` that CI uses; another one may read `deny.toml` differently.
+const DENY_VERSION: &str = "0.20.2";
+
+type Step = (&'static str, fn(&Path) -> Result<()>);
+
+/// Cheapest first, so that what fails fails soon.
+const STEPS: &[Step] = &[
+    ("fmt", fmt),
+    ("tidy", tidy::run),
+    ("deny", deny),
+    ("clippy", clippy),
+    ("tests", tests),
+    ("doctests", doctests),
+    ("docs", docs),
+];
+
+/// Runs every step; says for each how long it took and ends with a line that says how it went.
+pub fn run(root: &Path) -> Result<()> {
+    let start = Instant::now();
+    for (name, step) in STEPS {
+        eprintln!("ci: {name}");
+        let step_start = Instant::now();
+        step(root).with_context(|| {
+            format!(
+                "ci FAILED at {name} after {:.0} s",
+                start.elapsed().as_secs_f64()
+            )
+        })?;
+        eprintln!(
+            "ci: {name} ok in {:.1} s",
+            step_start.elapsed().as_secs_f64()
+        );
+    }
+    eprintln!("ci: all ok in {:.0} s", start.elapsed().as_secs_f64());
+    Ok(())
+}
+
+fn fmt(root: &Path) -> Result<()> {
+    cmd::run(cmd::cargo(root, &["fmt", "--all", "--check"]))
+}
+
+fn clippy(root: &Path) -> Result<()> {
+    let args = [
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--release",
+        "--locked",
+        "--",
+        "-D",
+        "warnings",
+    ];
+    cmd::run(cmd::cargo(root, &args))
+}
+
+fn tests(root: &Path) -> Result<()> {
+    // Nextest where it is, because it runs tests of several crates at once and names the slow ones.
+    let args: &[&str] = if succeeds(cmd::cargo(root, &["nextest", "--version"])) {
+        &["nextest", "run", "--workspace", "--release", "--locked"]
+    } else {
+        &[
+            "test",
+            "--workspace",
+            "--release",
+            "--locked",
+            "--lib",
+            "--bins",
+            "--tests",
+        ]
+    };
+    cmd::run(cmd::cargo(root, args))
+}
+
+/// The tests in documentation, `compile_fail` proofs of the type chain among them.
+fn doctests(root: &Path) -> Result<()> {
+    cmd::run(cmd::cargo(
+        root,
+        &["test", "--doc", "--workspace", "--release", "--locked"],
+    ))
+}
+
+fn docs(root: &Path) -> Result<()> {
+    let mut doc = cmd::cargo(
+        root,
+        &["doc", "--no-deps", "--workspace", "--release", "--locked"],
+    );
+    doc.env("RUSTDOCFLAGS", "-D warnings");
+    cmd::run(doc)
+}
+
+/// Licences, banned crates and sources of every dependency, by `deny.toml`.
+fn deny(root: &Path) -> Result<()> {
+    let deny = cargo_deny(root)?;
+    let args = [
+        "--locked",
+        "check",
+        "--hide-inclusion-graph",
+        "bans",
+        "licenses",
+        "sources",
+    ];
+    cmd::run(cmd::command(deny, root, &args))
+}
+
+/// The pinned cargo-deny: the one on the path if it is that version, else one built once into
+/// the target folder (about three minutes; no package registry has a current binary of it).
+fn cargo_deny(root: &Path) -> Result<PathBuf> {
+    let tools = target_directory(root)?.join("tools");
+    let wanted = format!("cargo-deny {DENY_VERSION}");
+    for program in [PathBuf::from("cargo-deny"), tools.join("bin/cargo-deny")] {
+        let mut version = cmd::command(&program, root, &["--version"]);
+        if version
+            .output()
+            .is_ok_and(|o| o.stdout.trim_ascii() == wanted.as_bytes())
+        {
+            return Ok(program);
+        }
+    }
+    eprintln!("ci: building {wanted} once, for later runs too");
+    let mut install = cmd::cargo(
+        root,
+        &[
+            "install",
+            "cargo-deny",
+            "--locked",
+            "--force",
+            "--version",
+            DENY_VERSION,
+        ],
+    );
+    install.arg("--root").arg(&tools);
+    // Not this workspace's target folder, where the whole build would stay behind.
+    install.env("CARGO_TARGET_DIR", tools.join("build"));
+    cmd::run(install)?;
+    std::fs::remove_dir_all(tools.join("build")).context("cannot clear target/tools/build")?;
+    Ok(tools.join("bin/cargo-deny"))
+}
+
+fn target_directory(root: &Path) -> Result<PathBuf> {
+    #[derive(Deserialize)]
+    struct Metadata {
+        target_directory: PathBuf,
+    }
+    let args = ["metadata", "--format-version=1", "--no-deps", "--locked"];
+    let json = cmd::output(cmd::cargo(root, &args))?;
+    let metadata: Metadata =
+        serde_json::from_str(&json).context("`cargo metadata` wrote something unknown")?;
+    Ok(metadata.target_directory)
+}
+
+fn succeeds(mut command: std::process::Command) -> bool {
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}
