@@ -133,21 +133,15 @@ pub fn follow(
         paths.into_iter().partition(|path| !veto::is_doubtful(path, frames, scale, settings));
     let finish = |paths: &[Path], first_id: usize| -> Vec<Track> {
         let numbered = paths.iter().zip(first_id..);
-        let whole = |(path, id)| {
-            track(path, id, frames, fill::boxes(path, &at, &scene, picture, settings))
-        };
+        let whole =
+            |(path, id)| track(path, id, frames, fill::boxes(path, &at, &scene, picture, settings));
         numbered.filter_map(whole).collect()
     };
     Followed { tracks: finish(&kept, 1), dropped: finish(&dropped, 1 + kept.len()) }
 }
 
 /// A path with its boxes as a [`Track`]; `None` for a path without detections (there is none).
-fn track(
-    path: &Path,
-    id: usize,
-    frames: &[Observation],
-    boxes: Vec<TrackBox>,
-) -> Option<Track> {
+fn track(path: &Path, id: usize, frames: &[Observation], boxes: Vec<TrackBox>) -> Option<Track> {
     let (first, last) = (path.seen.first()?.frame, path.seen.last()?.frame);
     let mut sightings: Vec<(usize, PersonIx, f32)> = Vec::new();
     for seen in &path.seen {
@@ -166,10 +160,13 @@ fn track(
     })
 }
 
+/// Rounding of sums of time stamps, in seconds: 15 frames at 30 a second are half a second.
+pub(crate) const ROUNDING: f64 = 1e-6;
+
 /// Seconds of every frame since the first. Time stamps of broken files may stand still or go back:
 /// here every frame comes at least 1 ms after the one before, which also bounds how many frames
 /// any window of time can hold.
-fn clock(frames: &[Observation]) -> Vec<f64> {
+pub(crate) fn clock(frames: &[Observation]) -> Vec<f64> {
     let mut now = 0.0;
     let mut previous = frames.first().map(|frame| frame.pts);
     let mut tick = |frame: &Observation| {

@@ -2,10 +2,7 @@
 
 use domain::{Detection, Rect};
 
-use super::{Observation, Settings};
-
-/// Rounding of sums of time stamps, so that 15 frames at 30 a second are half a second.
-pub(super) const ROUNDING: f64 = 1e-6;
+use super::{Observation, ROUNDING, Settings};
 
 /// Edges further out than this are a fault of the detector, not a face.
 const FARTHEST: f32 = 1e6;
@@ -49,8 +46,10 @@ pub(super) fn forward(
         active.retain(|path| !frame.cut && alive(&paths[*path]));
         let (strong, weak): (Vec<Seen>, Vec<Seen>) =
             usable(k, frame, settings).partition(|seen| seen.score >= settings.strong_score);
-        let mut open: Vec<(usize, Rect)> =
-            active.iter().map(|path| (*path, predict(&paths[*path].seen, at, k, settings))).collect();
+        let mut open: Vec<(usize, Rect)> = active
+            .iter()
+            .map(|path| (*path, predict(&paths[*path].seen, at, k, settings)))
+            .collect();
         let strong = extend(&mut paths, &mut open, strong, settings.strong_iou, settings);
         unused.push(extend(&mut paths, &mut open, weak, settings.weak_iou, settings));
         for start in strong {

@@ -2,8 +2,8 @@
 
 use domain::{BoxKind, Rect, Size, TrackBox};
 
-use super::Settings;
-use super::associate::{Path, ROUNDING, Seen, predict, velocity};
+use super::associate::{Path, Seen, predict, velocity};
+use super::{ROUNDING, Settings};
 
 /// Which of the sizes around a detection it is raised to.
 const SIZE_QUANTILE: f32 = 0.8;
