@@ -35,15 +35,9 @@ pub fn run(root: &Path) -> Result<()> {
         eprintln!("ci: {name}");
         let step_start = Instant::now();
         step(root).with_context(|| {
-            format!(
-                "ci FAILED at {name} after {:.0} s",
-                start.elapsed().as_secs_f64()
-            )
+            format!("ci FAILED at {name} after {:.0} s", start.elapsed().as_secs_f64())
         })?;
-        eprintln!(
-            "ci: {name} ok in {:.1} s",
-            step_start.elapsed().as_secs_f64()
-        );
+        eprintln!("ci: {name} ok in {:.1} s", step_start.elapsed().as_secs_f64());
     }
     eprintln!("ci: all ok in {:.0} s", start.elapsed().as_secs_f64());
     Ok(())
@@ -54,16 +48,8 @@ fn fmt(root: &Path) -> Result<()> {
 }
 
 fn clippy(root: &Path) -> Result<()> {
-    let args = [
-        "clippy",
-        "--workspace",
-        "--all-targets",
-        "--release",
-        "--locked",
-        "--",
-        "-D",
-        "warnings",
-    ];
+    let args =
+        ["clippy", "--workspace", "--all-targets", "--release", "--locked", "--", "-D", "warnings"];
     cmd::run(cmd::cargo(root, &args))
 }
 
@@ -72,32 +58,18 @@ fn tests(root: &Path) -> Result<()> {
     let args: &[&str] = if succeeds(cmd::cargo(root, &["nextest", "--version"])) {
         &["nextest", "run", "--workspace", "--release", "--locked"]
     } else {
-        &[
-            "test",
-            "--workspace",
-            "--release",
-            "--locked",
-            "--lib",
-            "--bins",
-            "--tests",
-        ]
+        &["test", "--workspace", "--release", "--locked", "--lib", "--bins", "--tests"]
     };
     cmd::run(cmd::cargo(root, args))
 }
 
 /// The tests in documentation, `compile_fail` proofs of the type chain among them.
 fn doctests(root: &Path) -> Result<()> {
-    cmd::run(cmd::cargo(
-        root,
-        &["test", "--doc", "--workspace", "--release", "--locked"],
-    ))
+    cmd::run(cmd::cargo(root, &["test", "--doc", "--workspace", "--release", "--locked"]))
 }
 
 fn docs(root: &Path) -> Result<()> {
-    let mut doc = cmd::cargo(
-        root,
-        &["doc", "--no-deps", "--workspace", "--release", "--locked"],
-    );
+    let mut doc = cmd::cargo(root, &["doc", "--no-deps", "--workspace", "--release", "--locked"]);
     doc.env("RUSTDOCFLAGS", "-D warnings");
     cmd::run(doc)
 }
@@ -105,14 +77,7 @@ fn docs(root: &Path) -> Result<()> {
 /// Licences, banned crates and sources of every dependency, by `deny.toml`.
 fn deny(root: &Path) -> Result<()> {
     let deny = cargo_deny(root)?;
-    let args = [
-        "--locked",
-        "check",
-        "--hide-inclusion-graph",
-        "bans",
-        "licenses",
-        "sources",
-    ];
+    let args = ["--locked", "check", "--hide-inclusion-graph", "bans", "licenses", "sources"];
     cmd::run(cmd::command(deny, root, &args))
 }
 
@@ -123,24 +88,14 @@ fn cargo_deny(root: &Path) -> Result<PathBuf> {
     let wanted = format!("cargo-deny {DENY_VERSION}");
     for program in [PathBuf::from("cargo-deny"), tools.join("bin/cargo-deny")] {
         let mut version = cmd::command(&program, root, &["--version"]);
-        if version
-            .output()
-            .is_ok_and(|o| o.stdout.trim_ascii() == wanted.as_bytes())
-        {
+        if version.output().is_ok_and(|o| o.stdout.trim_ascii() == wanted.as_bytes()) {
             return Ok(program);
         }
     }
     eprintln!("ci: building {wanted} once, for later runs too");
     let mut install = cmd::cargo(
         root,
-        &[
-            "install",
-            "cargo-deny",
-            "--locked",
-            "--force",
-            "--version",
-            DENY_VERSION,
-        ],
+        &["install", "cargo-deny", "--locked", "--force", "--version", DENY_VERSION],
     );
     install.arg("--root").arg(&tools);
     // Not this workspace's target folder, where the whole build would stay behind.

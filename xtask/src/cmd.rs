@@ -22,9 +22,8 @@ pub fn command(program: impl AsRef<OsStr>, dir: &Path, args: &[&str]) -> Command
 /// Runs to the end with the terminal's output; an error unless it exits with 0.
 pub fn run(mut command: Command) -> Result<()> {
     let line = line(&command);
-    let status = command
-        .status()
-        .with_context(|| format!("cannot run `{line}`: is it installed?"))?;
+    let status =
+        command.status().with_context(|| format!("cannot run `{line}`: is it installed?"))?;
     if !status.success() {
         bail!("`{line}` ended with {status}");
     }

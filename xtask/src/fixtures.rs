@@ -91,10 +91,7 @@ pub fn move_into_place(temporary: &Path, path: &Path) -> Result<()> {
 
 /// SHA-256 in lower-case hexadecimal.
 pub fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A folder that is empty at the start and gone at the end, on the same file system as the

@@ -18,24 +18,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("garim-redact", &["garim-domain"]),
     ("garim-store", &["garim-domain"]),
     ("garim-media", &["garim-domain", "garim-redact"]),
-    (
-        "garim-pipeline",
-        &[
-            "garim-domain",
-            "garim-vision",
-            "garim-redact",
-            "garim-media",
-        ],
-    ),
-    (
-        "garim-live",
-        &[
-            "garim-domain",
-            "garim-pipeline",
-            "garim-rtmp",
-            "garim-store",
-        ],
-    ),
+    ("garim-pipeline", &["garim-domain", "garim-vision", "garim-redact", "garim-media"]),
+    ("garim-live", &["garim-domain", "garim-pipeline", "garim-rtmp", "garim-store"]),
     (
         "garim",
         &[
@@ -68,10 +52,7 @@ pub fn check(root: &Path) -> Result<()> {
     let json = cmd::output(cmd::cargo(root, &args))?;
     let found = violations(&json)?;
     if !found.is_empty() {
-        bail!(
-            "dependencies point the wrong way:\n  {}",
-            found.join("\n  ")
-        );
+        bail!("dependencies point the wrong way:\n  {}", found.join("\n  "));
     }
     Ok(())
 }
@@ -115,10 +96,7 @@ fn violations(metadata: &str) -> Result<Vec<String>> {
             }
             for (_, only) in ONLY_FOR.iter().filter(|(pattern, _)| matches(pattern, on)) {
                 if !only.contains(&name) {
-                    found.push(format!(
-                        "{name} must not use {on}: only {} may",
-                        only.join(", ")
-                    ));
+                    found.push(format!("{name} must not use {on}: only {} may", only.join(", ")));
                 }
             }
         }
@@ -139,20 +117,9 @@ mod tests {
 
     /// Metadata of a workspace with these dependencies: package, what it depends on, kind.
     fn metadata(dependencies: &[(&str, &str, Option<&str>)]) -> String {
-        let members = [
-            "garim-domain",
-            "garim-redact",
-            "garim-media",
-            "garim-vision",
-            "garim",
-        ];
+        let members = ["garim-domain", "garim-redact", "garim-media", "garim-vision", "garim"];
         let mut names: Vec<&str> = members.to_vec();
-        names.extend(
-            dependencies
-                .iter()
-                .map(|d| d.0)
-                .filter(|name| !members.contains(name)),
-        );
+        names.extend(dependencies.iter().map(|d| d.0).filter(|name| !members.contains(name)));
         let packages: Vec<_> = names
             .iter()
             .map(|name| {
@@ -207,9 +174,6 @@ mod tests {
     #[test]
     fn a_crate_without_a_row_is_named() {
         let found = violations(&metadata(&[("garim-new", "serde", None)])).unwrap();
-        assert_eq!(
-            found,
-            ["garim-new has no row in xtask/src/layers.rs: add one"]
-        );
+        assert_eq!(found, ["garim-new has no row in xtask/src/layers.rs: add one"]);
     }
 }

