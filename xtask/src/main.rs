@@ -20,8 +20,8 @@ Usage: cargo xtask <chore>
 
   fixtures   fetch and make the footage of the demo and the tests, into .garim/fixtures
   tidy       check the dependency direction and the committed files (seconds)
-  ci         everything that must hold before a commit lands, in order, stopping at the first
-             failure: fmt, tidy, deny, clippy, tests, doctests, docs
+  ci [STEP]  everything that must hold before a commit lands, in order, stopping at the first
+             failure: fmt, tidy, deny, clippy, tests, doctests, docs; or only the steps named
 ";
 
 fn main() -> ExitCode {
@@ -29,7 +29,7 @@ fn main() -> ExitCode {
     let outcome = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["fixtures"] => fixtures::run(&root()),
         ["tidy"] => tidy::run(&root()),
-        ["ci"] => ci::run(&root()),
+        ["ci", ref steps @ ..] => ci::run(&root(), steps),
         ["help" | "--help" | "-h"] => {
             print!("{HELP}");
             return ExitCode::SUCCESS;
