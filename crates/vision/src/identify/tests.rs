@@ -1,7 +1,8 @@
-use domain::{BoxKind, Finding, Point, Pts, Rect, TimeBase, TrackBox};
+use domain::{BoxKind, Detection, Finding, Point, Pts, Rect, Sighting, Size, TimeBase, TrackBox};
 use proptest::prelude::*;
 
 use super::*;
+use crate::track::{Settings, follow};
 
 const ANNA: PersonIx = PersonIx(0);
 const BEN: PersonIx = PersonIx(1);
@@ -202,6 +203,43 @@ fn two_faces_that_cross_do_not_swap_who_is_shown() {
     assert_eq!(shown.len(), 2);
     let ((a, _, a_last), (b, b_first, _)) = (shown[0], shown[1]);
     assert!((a, b) == (1, 2) && a_last < 120 && b_first > 130, "{shown:?}");
+}
+
+#[test]
+fn two_faces_that_walk_past_one_another_are_followed_and_only_anna_is_shown() {
+    let (anna, stranger) = (|k: usize| 100.0 + 4.0 * k as f32, |k: usize| 1100.0 - 4.0 * k as f32);
+    let hidden = |k: usize| (anna(k) - stranger(k)).abs() < 50.0;
+    let face = |x| Detection {
+        rect: Rect::centred(Point { x, y: 300.0 }, 100.0, 120.0),
+        score: 0.9,
+        landmarks: [Point::default(); 5],
+    };
+    let mut frames = video(250);
+    for (k, frame) in frames.iter_mut().enumerate() {
+        // The stranger is in front. What is compared every quarter of a second says who is who.
+        let mut finding = Finding { faces: vec![face(stranger(k))], ..Finding::default() };
+        if !hidden(k) {
+            finding.faces.push(face(anna(k)));
+        }
+        if k % 6 == 0 {
+            let both = [NOBODY, 0.6].into_iter().enumerate().take(finding.faces.len());
+            let sighting = |(face, similarity)| Sighting { face, person: ANNA, similarity };
+            finding.sightings = both.map(sighting).collect();
+        }
+        frame.finding = Some(finding);
+    }
+    let picture = Size { width: 1280, height: 720 };
+    let tracks = follow(&frames, picture, 640, &Settings::default()).tracks;
+    let shown = shown(&tracks, &frames, &Rules::default());
+    let mut before_and_after = (0, 0);
+    for s in &shown {
+        let track = tracks.iter().find(|track| track.id == s.track).unwrap();
+        for b in track.boxes.iter().filter(|b| (s.first..=s.last).contains(&b.frame)) {
+            assert!((b.rect.center().x - anna(b.frame)).abs() < 10.0, "frame {}", b.frame);
+            *(if b.frame < 125 { &mut before_and_after.0 } else { &mut before_and_after.1 }) += 1;
+        }
+    }
+    assert!(before_and_after.0 > 90 && before_and_after.1 > 90, "{before_and_after:?}");
 }
 
 #[test]

@@ -8,8 +8,9 @@ use super::{ROUNDING, Settings};
 /// Which of the sizes around a detection it is raised to.
 const SIZE_QUANTILE: f32 = 0.8;
 /// How a box without a detection grows, as a share of its size: for every second away from the
-/// nearest detection, and for every size that the face moves in that time.
-const DOUBT: (f32, f32) = (0.1, 0.2);
+/// nearest detection, and for every size that the face moves in that time. Simulated drop-outs on
+/// real and synthetic motion: a tenth fewer leaks for 1 % more covered area.
+const DOUBT: (f32, f32) = (0.1, 0.4);
 /// Growth that is left out: the box between two neighbouring detections of a calm face is right.
 const NO_DOUBT: f32 = 0.02;
 /// A box this share of its size away from the border touches it.
