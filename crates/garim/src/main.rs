@@ -1,1 +1,21 @@
-fn main() {}
+//! The command line of Garim. What belongs in this crate: arguments, processes, files under their
+//! final names, progress, exit codes. What never does: pixels, tensors, codecs.
+
+mod child;
+mod cli;
+mod cmd;
+mod inputs;
+mod output;
+mod progress;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let exit = cmd::run(cli::Cli::parse());
+    exit.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::from(1)
+    })
+}

@@ -75,11 +75,7 @@ impl AacTranscoder {
             let channels = e.ch_layout.nb_channels;
             this.fifo = ff::av_audio_fifo_alloc(e.sample_fmt, channels, e.frame_size.max(1));
         }
-        if this.fifo.is_null() {
-            Err(out_of_memory())
-        } else {
-            Ok(this)
-        }
+        if this.fifo.is_null() { Err(out_of_memory()) } else { Ok(this) }
     }
 
     /// Parameters of the AAC stream.
@@ -108,9 +104,7 @@ impl AacTranscoder {
         self.decode()?;
         let mut packets = self.encode(true)?;
         // SAFETY: a null frame starts the flush.
-        check("AAC", unsafe {
-            ff::avcodec_send_frame(self.encoder.as_ptr(), ptr::null())
-        })?;
+        check("AAC", unsafe { ff::avcodec_send_frame(self.encoder.as_ptr(), ptr::null()) })?;
         packets.extend(self.receive()?);
         Ok(packets)
     }
@@ -130,10 +124,8 @@ impl AacTranscoder {
 
     /// Puts the decoded samples into the fifo, after silence where sound is missing.
     fn store(&mut self) -> Result<(), MediaError> {
-        let (pts, samples) = (
-            self.decoded.get().best_effort_timestamp,
-            self.decoded.get().nb_samples,
-        );
+        let (pts, samples) =
+            (self.decoded.get().best_effort_timestamp, self.decoded.get().nb_samples);
         if pts != ff::AV_NOPTS_VALUE {
             // SAFETY: arithmetic on plain values.
             let at = unsafe { ff::av_rescale_q(pts, rational(self.from), rational(self.to)) };
@@ -205,10 +197,7 @@ impl AacTranscoder {
         f.sample_rate = e.sample_rate;
         // SAFETY: copies a valid layout into a blank one, then allocates the planes.
         unsafe {
-            check(
-                "audio",
-                ff::av_channel_layout_copy(&mut f.ch_layout, &e.ch_layout),
-            )?;
+            check("audio", ff::av_channel_layout_copy(&mut f.ch_layout, &e.ch_layout))?;
             check("audio", ff::av_frame_get_buffer(frame.as_ptr(), 0))?;
         }
         Ok(frame)
@@ -232,9 +221,7 @@ impl AacTranscoder {
             frame.get_mut().pts = self.next_out;
             self.next_out += i64::from(n);
             // SAFETY: valid encoder and frame.
-            check("AAC", unsafe {
-                ff::avcodec_send_frame(self.encoder.as_ptr(), frame.as_ptr())
-            })?;
+            check("AAC", unsafe { ff::avcodec_send_frame(self.encoder.as_ptr(), frame.as_ptr()) })?;
             packets.extend(self.receive()?);
         }
     }
@@ -281,14 +268,8 @@ fn open_decoder(
     decoder.get_mut().pkt_timebase = rational(base);
     // SAFETY: valid objects; parameters are copied.
     unsafe {
-        check(
-            "sound",
-            ff::avcodec_parameters_to_context(decoder.as_ptr(), parameters),
-        )?;
-        check(
-            "sound",
-            ff::avcodec_open2(decoder.as_ptr(), codec, ptr::null_mut()),
-        )?;
+        check("sound", ff::avcodec_parameters_to_context(decoder.as_ptr(), parameters))?;
+        check("sound", ff::avcodec_open2(decoder.as_ptr(), codec, ptr::null_mut()))?;
         let context = decoder.get_mut();
         if context.ch_layout.order == ff::AVChannelOrder::UNSPEC {
             let channels = context.ch_layout.nb_channels.max(1);
@@ -306,29 +287,19 @@ fn open_encoder(decoder: &CodecContext) -> Result<CodecContext, MediaError> {
     let to = encoder.get_mut();
     to.sample_fmt = ff::AVSampleFormat::FLTP;
     // AAC's rates end at 96 kHz (ISO/IEC 14496-3, table 1.18); odd ones go to the nearest usual.
-    const RATES: [i32; 12] = [
-        96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000,
-    ];
+    const RATES: [i32; 12] =
+        [96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000];
     to.sample_rate = RATES
         .into_iter()
         .min_by_key(|rate| (rate - from.sample_rate).unsigned_abs())
         .unwrap_or(48000);
     to.bit_rate = BIT_RATE * i64::from(from.ch_layout.nb_channels.max(1));
-    to.time_base = ff::AVRational {
-        num: 1,
-        den: to.sample_rate,
-    };
+    to.time_base = ff::AVRational { num: 1, den: to.sample_rate };
     to.flags |= ff::AV_CODEC_FLAG_GLOBAL_HEADER as i32;
     // SAFETY: copies a valid layout; then opens for the codec the context was made for.
     unsafe {
-        check(
-            "AAC",
-            ff::av_channel_layout_copy(&mut to.ch_layout, &from.ch_layout),
-        )?;
-        check(
-            "AAC",
-            ff::avcodec_open2(encoder.as_ptr(), codec, ptr::null_mut()),
-        )?;
+        check("AAC", ff::av_channel_layout_copy(&mut to.ch_layout, &from.ch_layout))?;
+        check("AAC", ff::avcodec_open2(encoder.as_ptr(), codec, ptr::null_mut()))?;
     }
     Ok(encoder)
 }

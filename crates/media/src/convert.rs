@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use ffmpeg_sys_the_third as ff;
+use serde::Serialize;
 
 use crate::reader::{Item, Reader, Streams};
 use crate::source::Source;
@@ -11,7 +12,7 @@ use crate::writer::{AudioPlan, Muxer, Parameters, mp4_carries};
 use crate::{EncodeSettings, MediaError, VideoEncoder, Writer, picture};
 
 /// What [`convert`] did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Converted {
     /// Whether the video was copied bit-exact (otherwise it was re-encoded as H.264).
     pub video_copied: bool,
@@ -41,10 +42,7 @@ pub fn convert(
         drop(source);
         transcode(input, output, progress)?;
     }
-    Ok(Converted {
-        video_copied: copies,
-        audio_copied: audio_copies,
-    })
+    Ok(Converted { video_copied: copies, audio_copied: audio_copies })
 }
 
 /// AVI has no presentation times, which a copy needs.
@@ -66,12 +64,7 @@ fn remux(
         let base = sys::time_base(source.stream(index)?.time_base)
             .ok_or_else(|| source.input("has no time base"))?;
         let to = muxer.add(&Parameters::copy(source.parameters(index)?)?, base)?;
-        lanes.push(Lane {
-            from: index,
-            to,
-            base,
-            last: i64::MIN,
-        });
+        lanes.push(Lane { from: index, to, base, last: i64::MIN });
     }
     muxer.describe_video(0, &info.video)?;
     if source.parameters(video)?.codec_id == ff::AVCodecID::HEVC {
@@ -114,26 +107,15 @@ struct Lane {
 impl Lane {
     /// Starts the clock at zero and keeps decoding times rising, which MP4 insists on.
     fn straighten(&mut self, p: &mut ff::AVPacket, offset: i64) {
-        let micros = ff::AVRational {
-            num: 1,
-            den: 1_000_000,
-        };
+        let micros = ff::AVRational { num: 1, den: 1_000_000 };
         // SAFETY: arithmetic on plain values.
         let by = unsafe { ff::av_rescale_q(offset, micros, sys::rational(self.base)) };
         if p.dts == ff::AV_NOPTS_VALUE {
-            p.dts = if p.pts == ff::AV_NOPTS_VALUE {
-                self.last.max(0)
-            } else {
-                p.pts
-            };
+            p.dts = if p.pts == ff::AV_NOPTS_VALUE { self.last.max(0) } else { p.pts };
         } else {
             p.dts = p.dts.saturating_add(by);
         }
-        p.pts = if p.pts == ff::AV_NOPTS_VALUE {
-            p.dts
-        } else {
-            p.pts.saturating_add(by)
-        };
+        p.pts = if p.pts == ff::AV_NOPTS_VALUE { p.dts } else { p.pts.saturating_add(by) };
         p.dts = p.dts.max(self.last.saturating_add(1));
         p.pts = p.pts.max(p.dts);
         self.last = p.dts;

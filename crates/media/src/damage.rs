@@ -41,11 +41,7 @@ pub(crate) struct Origin {
 impl Damage {
     pub(crate) fn new() -> Self {
         // Until the first sync packet nothing can be trusted.
-        Self {
-            in_flight: VecDeque::new(),
-            spoiled: true,
-            clean_from: i64::MIN,
-        }
+        Self { in_flight: VecDeque::new(), spoiled: true, clean_from: i64::MIN }
     }
 
     /// A packet goes to the decoder. `key` is its time stamp, `corrupt` what the demuxer said.
@@ -61,12 +57,7 @@ impl Damage {
         if self.in_flight.len() == MAX_IN_FLIGHT {
             self.in_flight.pop_front();
         }
-        self.in_flight.push_back(InFlight {
-            key,
-            duration,
-            sync,
-            spoiled,
-        });
+        self.in_flight.push_back(InFlight { key, duration, sync, spoiled });
     }
 
     /// The decoder complained, it does not say of which frame.
@@ -86,21 +77,12 @@ impl Damage {
         match self.in_flight.iter().position(|p| p.key == key) {
             Some(i) => {
                 let packet = self.in_flight.remove(i);
-                packet.map_or(
-                    Origin {
-                        duration: 0,
-                        intact: false,
-                    },
-                    |p| Origin {
-                        duration: p.duration,
-                        intact: !p.spoiled,
-                    },
-                )
+                packet.map_or(Origin { duration: 0, intact: false }, |p| Origin {
+                    duration: p.duration,
+                    intact: !p.spoiled,
+                })
             }
-            None => Origin {
-                duration: 0,
-                intact: !self.spoiled,
-            },
+            None => Origin { duration: 0, intact: !self.spoiled },
         }
     }
 }
@@ -140,10 +122,7 @@ mod tests {
         d.sent(2, 1, false, false);
         d.sent(3, 1, false, false);
         d.sent(5, 1, false, false);
-        assert_eq!(
-            intact(&mut d, &[0, 1, 2, 3, 4, 5]),
-            [true, false, false, false, true, true]
-        );
+        assert_eq!(intact(&mut d, &[0, 1, 2, 3, 4, 5]), [true, false, false, false, true, true]);
     }
 
     #[test]

@@ -34,10 +34,7 @@ pub struct EncodeSettings {
 
 impl Default for EncodeSettings {
     fn default() -> Self {
-        Self {
-            preset: "veryfast".to_owned(),
-            crf: 20.0,
-        }
+        Self { preset: "veryfast".to_owned(), crf: 20.0 }
     }
 }
 
@@ -99,9 +96,7 @@ impl VideoEncoder {
         let crf = settings.crf.to_string();
         let mut options = Options::new(&[(c"preset", &settings.preset), (c"crf", &crf)])?;
         // SAFETY: the context was allocated for this codec; options outlive the call.
-        check("libx264", unsafe {
-            ff::avcodec_open2(context.as_ptr(), codec, options.as_mut())
-        })?;
+        check("libx264", unsafe { ff::avcodec_open2(context.as_ptr(), codec, options.as_mut()) })?;
         Ok(Self {
             context,
             input: AvFrame::new()?,
@@ -147,10 +142,7 @@ impl VideoEncoder {
     fn send(&mut self, picture: Picture, duration: i64) -> Result<Vec<Encoded>, MediaError> {
         let frame = picture.frame();
         if frame.format != self.format {
-            return Err(MediaError::Ffmpeg {
-                what: "encoder",
-                why: "pixel format changed".into(),
-            });
+            return Err(MediaError::Ffmpeg { what: "encoder", why: "pixel format changed".into() });
         }
         let ticks = frame.pts.ticks;
         self.input.reset();
@@ -252,10 +244,7 @@ unsafe extern "C" fn release(owner: *mut c_void, _data: *mut u8) {
 fn pad(av: &mut AvFrame, frame: &Frame) -> Result<(), MediaError> {
     // SAFETY: width, height and format are set; the call allocates the planes.
     check("memory", unsafe { ff::av_frame_get_buffer(av.as_ptr(), 0) })?;
-    let even = domain::Size {
-        width: av.get().width as u32,
-        height: av.get().height as u32,
-    };
+    let even = domain::Size { width: av.get().width as u32, height: av.get().height as u32 };
     for (i, plane) in frame.planes.iter().enumerate() {
         let size = frame.format.plane_size(even, i);
         let av = av.get();

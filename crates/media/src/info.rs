@@ -148,21 +148,9 @@ mod tests {
     #[test]
     fn identity_and_flips() {
         let w = 1 << 30;
-        assert_eq!(
-            orientation(&[ONE, 0, 0, 0, ONE, 0, 0, 0, w]),
-            Orientation::new(0, false)
-        );
-        assert_eq!(
-            orientation(&[-ONE, 0, 0, 0, ONE, 0, 0, 0, w]),
-            Orientation::new(0, true)
-        );
-        assert_eq!(
-            orientation(&[-ONE, 0, 0, 0, -ONE, 0, 0, 0, w]),
-            Orientation::new(2, false)
-        );
-        assert_eq!(
-            orientation(&[ONE, 0, 0, 0, -ONE, 0, 0, 0, w]),
-            Orientation::new(2, true)
-        );
+        assert_eq!(orientation(&[ONE, 0, 0, 0, ONE, 0, 0, 0, w]), Orientation::new(0, false));
+        assert_eq!(orientation(&[-ONE, 0, 0, 0, ONE, 0, 0, 0, w]), Orientation::new(0, true));
+        assert_eq!(orientation(&[-ONE, 0, 0, 0, -ONE, 0, 0, 0, w]), Orientation::new(2, false));
+        assert_eq!(orientation(&[ONE, 0, 0, 0, -ONE, 0, 0, 0, w]), Orientation::new(2, true));
     }
 }

@@ -39,15 +39,8 @@ pub(crate) fn layout(format: ff::AVPixelFormat) -> Option<Layout> {
     };
     // Semi-planar layouts (NV12) have a step of 2 in their chroma plane; no software decoder here
     // puts them out.
-    let stepped = d
-        .comp
-        .iter()
-        .take(d.nb_components.into())
-        .any(|c| c.step > 1 && c.depth <= 8);
-    (!stepped).then_some(Layout {
-        format,
-        reduce: d.comp[0].depth > 8,
-    })
+    let stepped = d.comp.iter().take(d.nb_components.into()).any(|c| c.step > 1 && c.depth <= 8);
+    (!stepped).then_some(Layout { format, reduce: d.comp[0].depth > 8 })
 }
 
 pub(crate) fn av_format(format: PixelFormat) -> ff::AVPixelFormat {
@@ -71,10 +64,7 @@ pub(crate) fn color(info: &VideoInfo) -> Color {
         _ if info.size.height.min(info.size.width) >= 720 => Matrix::Bt709,
         _ => Matrix::Bt601,
     };
-    Color {
-        range: if full { Range::Full } else { Range::Limited },
-        matrix,
-    }
+    Color { range: if full { Range::Full } else { Range::Limited }, matrix }
 }
 
 /// Copies decoder frames into [`Frame`]s of one layout.
@@ -87,12 +77,7 @@ pub(crate) struct Copier {
 
 impl Copier {
     pub(crate) fn new(layout: Layout, color: Color) -> Self {
-        Self {
-            layout,
-            color,
-            pool: FramePool::default(),
-            scaler: None,
-        }
+        Self { layout, color, pool: FramePool::default(), scaler: None }
     }
 
     /// The picture in `from`, which has the stream's size and pixel format.
@@ -102,14 +87,7 @@ impl Copier {
             return Err(out_of_memory());
         };
         let size = Size { width, height };
-        let mut to = Frame::new(
-            seq,
-            pts,
-            size,
-            self.layout.format,
-            self.color,
-            Some(&self.pool),
-        );
+        let mut to = Frame::new(seq, pts, size, self.layout.format, self.color, Some(&self.pool));
         if self.layout.reduce {
             let scaler = match self.scaler.take() {
                 Some(scaler) if scaler.fits(av) => scaler,
@@ -127,10 +105,7 @@ fn copy_planes(av: &ff::AVFrame, to: &mut Frame) -> Result<(), MediaError> {
     for (i, plane) in to.planes.iter_mut().enumerate() {
         let (data, stride) = (av.data[i], av.linesize[i] as isize);
         if data.is_null() || stride.unsigned_abs() < plane.width {
-            return Err(MediaError::Ffmpeg {
-                what: "decoded frame",
-                why: "has no plane".into(),
-            });
+            return Err(MediaError::Ffmpeg { what: "decoded frame", why: "has no plane".into() });
         }
         for y in 0..plane.height {
             // SAFETY: the decoder keeps `height` rows of at least `width` samples, `stride` bytes
@@ -178,12 +153,7 @@ impl Scaler {
                 why: format!("cannot read {}", unsafe_name(av.format)),
             });
         }
-        let scaler = Self {
-            context,
-            width: av.width,
-            height: av.height,
-            format: av.format,
-        };
+        let scaler = Self { context, width: av.width, height: av.height, format: av.format };
         let full = i32::from(range == Range::Full);
         // SAFETY: the coefficient table is static; the same range on both sides keeps the values.
         unsafe {
@@ -238,26 +208,12 @@ mod tests {
 
     #[test]
     fn layouts_keep_their_chroma() {
-        let same = |format| {
-            Some(Layout {
-                format,
-                reduce: false,
-            })
-        };
-        assert_eq!(
-            layout(ff::AVPixelFormat::YUVJ420P),
-            same(PixelFormat::Yuv420)
-        );
-        assert_eq!(
-            layout(ff::AVPixelFormat::YUV444P),
-            same(PixelFormat::Yuv444)
-        );
+        let same = |format| Some(Layout { format, reduce: false });
+        assert_eq!(layout(ff::AVPixelFormat::YUVJ420P), same(PixelFormat::Yuv420));
+        assert_eq!(layout(ff::AVPixelFormat::YUV444P), same(PixelFormat::Yuv444));
         assert_eq!(
             layout(ff::AVPixelFormat::YUV420P10LE),
-            Some(Layout {
-                format: PixelFormat::Yuv420,
-                reduce: true
-            })
+            Some(Layout { format: PixelFormat::Yuv420, reduce: true })
         );
         assert_eq!(layout(ff::AVPixelFormat::GBRP), None);
         assert_eq!(layout(ff::AVPixelFormat::NV12), None);

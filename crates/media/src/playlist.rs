@@ -18,19 +18,13 @@ const MAX_NESTED: usize = 64;
 /// Whether the file starts as a playlist does (RFC 8216, 4.3.1.1).
 pub(crate) fn looks_like_one(head: &[u8]) -> bool {
     let head = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head);
-    let start = head
-        .iter()
-        .position(|b| !b.is_ascii_whitespace())
-        .unwrap_or(head.len());
+    let start = head.iter().position(|b| !b.is_ascii_whitespace()).unwrap_or(head.len());
     head[start..].starts_with(b"#EXTM3U")
 }
 
 /// The playlist to open in a folder: the only one, else the one that lists the others.
 pub(crate) fn in_folder(folder: &Path) -> Result<PathBuf, MediaError> {
-    let input = |why: String| MediaError::Input {
-        path: folder.to_owned(),
-        why,
-    };
+    let input = |why: String| MediaError::Input { path: folder.to_owned(), why };
     let mut found = Vec::new();
     for entry in folder.read_dir().map_err(|e| input(e.to_string()))? {
         let path = entry.map_err(|e| input(e.to_string()))?.path();
@@ -53,17 +47,13 @@ pub(crate) fn in_folder(folder: &Path) -> Result<PathBuf, MediaError> {
     match found.as_slice() {
         [one] => Ok(one.clone()),
         [] => Err(input("holds no .m3u8 playlist".to_owned())),
-        many => Err(input(format!(
-            "holds {} playlists; name the one to use",
-            many.len()
-        ))),
+        many => Err(input(format!("holds {} playlists; name the one to use", many.len()))),
     }
 }
 
 /// Whether the name says that it is a playlist.
 pub(crate) fn has_extension(path: &Path) -> bool {
-    path.extension()
-        .is_some_and(|e| e.eq_ignore_ascii_case("m3u8"))
+    path.extension().is_some_and(|e| e.eq_ignore_ascii_case("m3u8"))
 }
 
 /// Refuses a playlist, or one it names, that points outside its folder, at the network, or at keys.
@@ -75,10 +65,7 @@ pub(crate) fn check(path: &Path) -> Result<(), MediaError> {
             continue;
         }
         if seen.len() > MAX_NESTED {
-            return Err(refused(
-                path,
-                format!("names more than {MAX_NESTED} playlists"),
-            ));
+            return Err(refused(path, format!("names more than {MAX_NESTED} playlists")));
         }
         let folder = playlist.parent().unwrap_or(Path::new("."));
         for uri in uris(&playlist, &read(&playlist)?)? {
@@ -92,10 +79,7 @@ pub(crate) fn check(path: &Path) -> Result<(), MediaError> {
 }
 
 fn read(path: &Path) -> Result<String, MediaError> {
-    let input = |why: String| MediaError::Input {
-        path: path.to_owned(),
-        why,
-    };
+    let input = |why: String| MediaError::Input { path: path.to_owned(), why };
     let file = File::open(path).map_err(|e| input(e.to_string()))?;
     let mut text = String::new();
     let read = file.take(MAX_BYTES + 1).read_to_string(&mut text);
@@ -125,21 +109,14 @@ fn uris(path: &Path, text: &str) -> Result<Vec<String>, MediaError> {
 /// The file a URI names, if it lies in `folder` and exists.
 fn inside(folder: &Path, uri: &str) -> Result<PathBuf, String> {
     let relative = Path::new(uri);
-    let plain = relative
-        .components()
-        .all(|c| matches!(c, Component::Normal(_) | Component::CurDir));
+    let plain =
+        relative.components().all(|c| matches!(c, Component::Normal(_) | Component::CurDir));
     if !plain || uri.contains(':') || uri.contains('\\') {
-        return Err(format!(
-            "points at {uri:?}, which is not a file in its own folder"
-        ));
+        return Err(format!("points at {uri:?}, which is not a file in its own folder"));
     }
     let file = folder.join(relative);
-    let real = file
-        .canonicalize()
-        .map_err(|e| format!("names {uri:?}: {e}"))?;
-    let home = folder_or_here(folder)
-        .canonicalize()
-        .map_err(|e| e.to_string())?;
+    let real = file.canonicalize().map_err(|e| format!("names {uri:?}: {e}"))?;
+    let home = folder_or_here(folder).canonicalize().map_err(|e| e.to_string())?;
     if !real.starts_with(home) {
         return Err(format!("points at {uri:?}, a link out of its folder"));
     }
@@ -147,18 +124,11 @@ fn inside(folder: &Path, uri: &str) -> Result<PathBuf, String> {
 }
 
 fn folder_or_here(folder: &Path) -> &Path {
-    if folder.as_os_str().is_empty() {
-        Path::new(".")
-    } else {
-        folder
-    }
+    if folder.as_os_str().is_empty() { Path::new(".") } else { folder }
 }
 
 fn refused(path: &Path, why: String) -> MediaError {
-    MediaError::Refused {
-        path: path.to_owned(),
-        why,
-    }
+    MediaError::Refused { path: path.to_owned(), why }
 }
 
 #[cfg(test)]
@@ -181,25 +151,13 @@ mod tests {
 
     #[test]
     fn everything_else_is_refused() {
-        for line in [
-            "/etc/passwd",
-            "../a.ts",
-            "http://x/a.ts",
-            "file:///etc/passwd",
-            "concat:a|b",
-        ] {
+        for line in ["/etc/passwd", "../a.ts", "http://x/a.ts", "file:///etc/passwd", "concat:a|b"]
+        {
             let why = verdict(&format!("#EXTM3U\n#EXTINF:2,\n{line}\n")).unwrap_err();
-            assert!(
-                why.contains("not a file in its own folder"),
-                "{line}: {why}"
-            );
+            assert!(why.contains("not a file in its own folder"), "{line}: {why}");
         }
         assert!(verdict("#EXTM3U\n#EXT-X-KEY:METHOD=AES-128,URI=\"a.ts\"\n").is_err());
-        assert!(
-            verdict("#EXTM3U\nmissing.ts\n")
-                .unwrap_err()
-                .contains("missing.ts")
-        );
+        assert!(verdict("#EXTM3U\nmissing.ts\n").unwrap_err().contains("missing.ts"));
     }
 
     #[test]

@@ -119,19 +119,12 @@ impl Reader {
             let wanted = index == video || Some(index) == audio;
             // SAFETY: streams live as long as the source; discard is a plain setting of ours.
             unsafe {
-                (*stream).discard = if wanted {
-                    ff::AVDiscard::DEFAULT
-                } else {
-                    ff::AVDiscard::ALL
-                };
+                (*stream).discard =
+                    if wanted { ff::AVDiscard::DEFAULT } else { ff::AVDiscard::ALL };
             }
         }
         let decoder = open_decoder(&source, video)?;
-        let offset = if source.free_clock {
-            clock_offset_of(&source, video, audio)?
-        } else {
-            0
-        };
+        let offset = if source.free_clock { clock_offset_of(&source, video, audio)? } else { 0 };
         Ok(Self {
             decoder,
             copier: Copier::new(layout, picture::color(&info.video)),
@@ -162,6 +155,11 @@ impl Reader {
         self.copier.layout.format
     }
 
+    /// What the samples of the frames mean.
+    pub fn color(&self) -> domain::Color {
+        picture::color(&self.info.video)
+    }
+
     /// What happened so far; `expected` is final once [`Reader::next`] returned `None`.
     pub fn stats(&self) -> ReadStats {
         self.stats
@@ -180,12 +178,7 @@ impl Reader {
         let stream = self.source.stream(index)?;
         let base = sys::time_base(stream.time_base)
             .ok_or_else(|| self.source.input("has an audio stream without a time base"))?;
-        AudioPlan::new(
-            Parameters::copy(self.source.parameters(index)?)?,
-            base,
-            stream,
-        )
-        .map(Some)
+        AudioPlan::new(Parameters::copy(self.source.parameters(index)?)?, base, stream).map(Some)
     }
 
     /// The next frame or audio packet; `None` at the end.
@@ -269,11 +262,7 @@ impl Reader {
 
     fn send(&mut self) {
         let p = self.packet.get();
-        let key = if p.pts == ff::AV_NOPTS_VALUE {
-            p.dts
-        } else {
-            p.pts
-        };
+        let key = if p.pts == ff::AV_NOPTS_VALUE { p.dts } else { p.pts };
         let flag = |f: i32| p.flags & f != 0;
         let corrupt = flag(ff::AV_PKT_FLAG_CORRUPT as i32);
         let sync = flag(ff::AV_PKT_FLAG_KEY as i32);
@@ -337,28 +326,18 @@ impl Reader {
         if av.interlaced_frame != 0 {
             return Err(self.source.refused(INTERLACED));
         }
-        let own = if av.pts == ff::AV_NOPTS_VALUE {
-            av.pkt_dts
-        } else {
-            av.pts
-        };
+        let own = if av.pts == ff::AV_NOPTS_VALUE { av.pkt_dts } else { av.pts };
         let origin = self.damage.received(own);
         let clean = av.flags & ff::AV_FRAME_FLAG_CORRUPT as i32 == 0 && av.decode_error_flags == 0;
         let base = self.info.video.time_base;
         let stamp = av.best_effort_timestamp;
         let ticks = self.next_ticks(stamp, base);
-        let frame = self
-            .copier
-            .copy(&self.decoded, self.stats.frames, Pts::new(ticks, base))?;
+        let frame = self.copier.copy(&self.decoded, self.stats.frames, Pts::new(ticks, base))?;
         self.errors_in_a_row = 0;
         self.stats.frames += 1;
         let intact = origin.intact && clean;
         self.stats.damaged += u64::from(!intact);
-        Ok(Decoded {
-            frame,
-            intact,
-            duration: origin.duration,
-        })
+        Ok(Decoded { frame, intact, duration: origin.duration })
     }
 
     /// The frame's own time stamp, or the next tick where it has none or repeats the last.
@@ -379,9 +358,7 @@ impl Reader {
     fn changed_size(&self) -> MediaError {
         let av = self.decoded.get();
         let was = self.info.video.size;
-        let at = self
-            .last
-            .map_or(0.0, |t| self.info.video.time_base.seconds(t));
+        let at = self.last.map_or(0.0, |t| self.info.video.time_base.seconds(t));
         self.source.refused(format!(
             "changes from {}x{} to {}x{} at {at:.1} s; one output has one picture size, so split it \
              there, or scale it to one size first (ffmpeg -i IN -vf scale={}:{} OUT.mp4)",
@@ -413,10 +390,7 @@ impl Reader {
     }
 }
 
-const MICROSECONDS: ff::AVRational = ff::AVRational {
-    num: 1,
-    den: 1_000_000,
-};
+const MICROSECONDS: ff::AVRational = ff::AVRational { num: 1, den: 1_000_000 };
 
 const INTERLACED: &str = "is interlaced (each picture holds two moments), which is not covered \
      safely yet; deinterlace it first (ffmpeg -i IN -vf bwdif -c:v libx264 -crf 16 OUT.mp4)";
@@ -459,10 +433,7 @@ fn open_decoder(source: &Source, video: usize) -> Result<CodecContext, MediaErro
     // SAFETY: the context was allocated for this codec.
     let code = unsafe { ff::avcodec_open2(decoder.as_ptr(), codec, ptr::null_mut()) };
     if code < 0 {
-        return Err(source.input(format!(
-            "has video that cannot be decoded: {}",
-            sys::why(code)
-        )));
+        return Err(source.input(format!("has video that cannot be decoded: {}", sys::why(code))));
     }
     Ok(decoder)
 }

@@ -41,16 +41,9 @@ impl Source {
     /// Opens `path`; a folder stands for the HLS playlist in it.
     pub(crate) fn open(path: &Path) -> Result<Self, MediaError> {
         sys::init();
-        let input = |why: &str| MediaError::Input {
-            path: path.to_owned(),
-            why: why.to_owned(),
-        };
+        let input = |why: &str| MediaError::Input { path: path.to_owned(), why: why.to_owned() };
         let meta = path.metadata().map_err(|e| input(&e.to_string()))?;
-        let path = if meta.is_dir() {
-            playlist::in_folder(path)?
-        } else {
-            path.to_owned()
-        };
+        let path = if meta.is_dir() { playlist::in_folder(path)? } else { path.to_owned() };
         let (hls, containers) = Self::kind(&path)?;
         let mut options = Options::new(&[
             (c"format_whitelist", containers),
@@ -72,16 +65,9 @@ impl Source {
             )
         };
         if code < 0 {
-            return Err(MediaError::Input {
-                path,
-                why: unreadable(code),
-            });
+            return Err(MediaError::Input { path, why: unreadable(code) });
         }
-        let mut source = Self {
-            path,
-            context,
-            free_clock: hls,
-        };
+        let mut source = Self { path, context, free_clock: hls };
         // SAFETY: the context was opened above.
         let code = unsafe { ff::avformat_find_stream_info(context, ptr::null_mut()) };
         if code < 0 {
@@ -92,10 +78,7 @@ impl Source {
     }
 
     fn kind(path: &Path) -> Result<(bool, &'static str), MediaError> {
-        let input = |why: String| MediaError::Input {
-            path: path.to_owned(),
-            why,
-        };
+        let input = |why: String| MediaError::Input { path: path.to_owned(), why };
         let mut head = Vec::new();
         File::open(path)
             .and_then(|f| f.take(1024).read_to_end(&mut head))
@@ -103,10 +86,7 @@ impl Source {
         if head.is_empty() {
             return Err(input("is empty".to_owned()));
         }
-        match (
-            playlist::looks_like_one(&head),
-            playlist::has_extension(path),
-        ) {
+        match (playlist::looks_like_one(&head), playlist::has_extension(path)) {
             (false, false) => Ok((false, CONTAINERS)),
             (true, true) => playlist::check(path).map(|()| (true, CONTAINERS_HLS)),
             (true, false) => Err(MediaError::Refused {
@@ -116,9 +96,9 @@ impl Source {
                       files, so it is taken only when its name ends in .m3u8"
                         .to_owned(),
             }),
-            (false, true) => Err(input(
-                "is not an HLS playlist, though its name says so".to_owned(),
-            )),
+            (false, true) => {
+                Err(input("is not an HLS playlist, though its name says so".to_owned()))
+            }
         }
     }
 
@@ -132,17 +112,11 @@ impl Source {
     }
 
     pub(crate) fn input(&self, why: impl Into<String>) -> MediaError {
-        MediaError::Input {
-            path: self.path.clone(),
-            why: why.into(),
-        }
+        MediaError::Input { path: self.path.clone(), why: why.into() }
     }
 
     pub(crate) fn refused(&self, why: impl Into<String>) -> MediaError {
-        MediaError::Refused {
-            path: self.path.clone(),
-            why: why.into(),
-        }
+        MediaError::Refused { path: self.path.clone(), why: why.into() }
     }
 
     pub(crate) fn streams(&self) -> &[*mut ff::AVStream] {
@@ -158,10 +132,7 @@ impl Source {
 
     /// The stream at `index`.
     pub(crate) fn stream(&self, index: usize) -> Result<&ff::AVStream, MediaError> {
-        let stream = self
-            .streams()
-            .get(index)
-            .ok_or_else(|| self.input("has no such stream"))?;
+        let stream = self.streams().get(index).ok_or_else(|| self.input("has no such stream"))?;
         // SAFETY: pointers in the list are valid while the context is open.
         Ok(unsafe { &**stream })
     }
@@ -186,11 +157,7 @@ impl Source {
     pub(crate) fn main_video(&self) -> Result<usize, MediaError> {
         self.best(ff::AVMediaType::VIDEO, -1).ok_or_else(|| {
             let audio = self.best(ff::AVMediaType::AUDIO, -1).is_some();
-            self.input(if audio {
-                "holds sound but no video"
-            } else {
-                "holds no video"
-            })
+            self.input(if audio { "holds sound but no video" } else { "holds no video" })
         })
     }
 
@@ -312,11 +279,7 @@ fn unreadable(code: i32) -> String {
 /// The container's aspect ratio goes before the bit stream's, as in FFmpeg's own tools.
 fn pick_aspect(stream: &ff::AVStream, par: &ff::AVCodecParameters) -> ff::AVRational {
     let aspect = stream.sample_aspect_ratio;
-    if aspect.num > 0 && aspect.den > 0 {
-        aspect
-    } else {
-        par.sample_aspect_ratio
-    }
+    if aspect.num > 0 && aspect.den > 0 { aspect } else { par.sample_aspect_ratio }
 }
 
 fn display_matrix(stream: &ff::AVStream) -> Option<[i32; 9]> {

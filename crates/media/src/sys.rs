@@ -85,14 +85,7 @@ pub(crate) fn why(code: c_int) -> String {
 
 /// Turns a negative return value into an error that names the call.
 pub(crate) fn check(what: &'static str, code: c_int) -> Result<c_int, MediaError> {
-    if code < 0 {
-        Err(MediaError::Ffmpeg {
-            what,
-            why: why(code),
-        })
-    } else {
-        Ok(code)
-    }
+    if code < 0 { Err(MediaError::Ffmpeg { what, why: why(code) }) } else { Ok(code) }
 }
 
 /// What a full or empty codec queue answers.
@@ -104,10 +97,7 @@ const fn libc_eagain() -> c_int {
 
 pub(crate) fn rational(base: TimeBase) -> ff::AVRational {
     // Checked on the way in (`time_base`): both parts came from a positive c_int.
-    ff::AVRational {
-        num: base.num() as c_int,
-        den: base.den() as c_int,
-    }
+    ff::AVRational { num: base.num() as c_int, den: base.den() as c_int }
 }
 
 pub(crate) fn time_base(r: ff::AVRational) -> Option<TimeBase> {
@@ -143,10 +133,8 @@ impl Drop for Options {
 }
 
 pub(crate) fn c_string(s: &str) -> Result<CString, MediaError> {
-    CString::new(s).map_err(|_| MediaError::Ffmpeg {
-        what: "text",
-        why: "holds a zero byte".to_owned(),
-    })
+    CString::new(s)
+        .map_err(|_| MediaError::Ffmpeg { what: "text", why: "holds a zero byte".to_owned() })
 }
 
 /// An owned packet (compressed data of one frame).
@@ -159,11 +147,7 @@ impl Packet {
     pub(crate) fn new() -> Result<Self, MediaError> {
         // SAFETY: allocates or returns null, which is checked.
         let p = unsafe { ff::av_packet_alloc() };
-        if p.is_null() {
-            Err(out_of_memory())
-        } else {
-            Ok(Self(p))
-        }
+        if p.is_null() { Err(out_of_memory()) } else { Ok(Self(p)) }
     }
 
     pub(crate) fn as_ptr(&self) -> *mut ff::AVPacket {
@@ -221,11 +205,7 @@ impl AvFrame {
     pub(crate) fn new() -> Result<Self, MediaError> {
         // SAFETY: allocates or returns null, which is checked.
         let p = unsafe { ff::av_frame_alloc() };
-        if p.is_null() {
-            Err(out_of_memory())
-        } else {
-            Ok(Self(p))
-        }
+        if p.is_null() { Err(out_of_memory()) } else { Ok(Self(p)) }
     }
 
     pub(crate) fn as_ptr(&self) -> *mut ff::AVFrame {
@@ -266,11 +246,7 @@ impl CodecContext {
     pub(crate) fn new(codec: *const ff::AVCodec) -> Result<Self, MediaError> {
         // SAFETY: `codec` comes from avcodec_find_*, which returns static objects.
         let p = unsafe { ff::avcodec_alloc_context3(codec) };
-        if p.is_null() {
-            Err(out_of_memory())
-        } else {
-            Ok(Self(p))
-        }
+        if p.is_null() { Err(out_of_memory()) } else { Ok(Self(p)) }
     }
 
     pub(crate) fn as_ptr(&self) -> *mut ff::AVCodecContext {
@@ -296,8 +272,5 @@ impl Drop for CodecContext {
 }
 
 pub(crate) fn out_of_memory() -> MediaError {
-    MediaError::Ffmpeg {
-        what: "memory",
-        why: "none left".to_owned(),
-    }
+    MediaError::Ffmpeg { what: "memory", why: "none left".to_owned() }
 }

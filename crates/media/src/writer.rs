@@ -22,19 +22,13 @@ impl Parameters {
     pub(crate) fn new() -> Result<Self, MediaError> {
         // SAFETY: allocates or returns null, which is checked.
         let p = unsafe { ff::avcodec_parameters_alloc() };
-        if p.is_null() {
-            Err(out_of_memory())
-        } else {
-            Ok(Self(p))
-        }
+        if p.is_null() { Err(out_of_memory()) } else { Ok(Self(p)) }
     }
 
     pub(crate) fn copy(from: &ff::AVCodecParameters) -> Result<Self, MediaError> {
         let to = Self::new()?;
         // SAFETY: both are valid; the call makes a deep copy.
-        check("parameters", unsafe {
-            ff::avcodec_parameters_copy(to.0, from)
-        })?;
+        check("parameters", unsafe { ff::avcodec_parameters_copy(to.0, from) })?;
         Ok(to)
     }
 
@@ -111,13 +105,8 @@ impl AudioPlan {
 
 enum Sound {
     None,
-    Copy {
-        stream: usize,
-    },
-    Aac {
-        stream: usize,
-        transcoder: Box<AacTranscoder>,
-    },
+    Copy { stream: usize },
+    Aac { stream: usize, transcoder: Box<AacTranscoder> },
 }
 
 /// Writes one MP4: video that was redacted, sound as it came. Takes nothing else:
@@ -156,12 +145,7 @@ impl Writer {
             Some(plan) => add_sound(&mut muxer, plan)?,
         };
         muxer.start(base)?;
-        Ok(Self {
-            muxer,
-            video_base: base,
-            sound,
-            fallback_duration: frame_ticks(info),
-        })
+        Ok(Self { muxer, video_base: base, sound, fallback_duration: frame_ticks(info) })
     }
 
     /// Writes a compressed picture.
@@ -221,13 +205,7 @@ fn frame_ticks(info: &VideoInfo) -> i64 {
         return 0;
     }
     // SAFETY: arithmetic on plain values.
-    unsafe {
-        ff::av_rescale_q(
-            1,
-            ff::AVRational { num: den, den: num },
-            rational(info.time_base),
-        )
-    }
+    unsafe { ff::av_rescale_q(1, ff::AVRational { num: den, den: num }, rational(info.time_base)) }
 }
 
 /// FFmpeg's MP4 muxer on one file.
@@ -258,11 +236,7 @@ impl Muxer {
                 url.as_ptr(),
             )
         })?;
-        let muxer = Self {
-            path: path.to_owned(),
-            context,
-            started: false,
-        };
+        let muxer = Self { path: path.to_owned(), context, started: false };
         // SAFETY: the context was allocated above; pb is closed in Drop.
         let code = unsafe {
             (*context).flags |= ff::AVFMT_FLAG_BITEXACT as i32;
@@ -283,10 +257,7 @@ impl Muxer {
             let Some(stream) = stream.as_mut() else {
                 return Err(out_of_memory());
             };
-            check(
-                "stream",
-                ff::avcodec_parameters_copy(stream.codecpar, parameters.0),
-            )?;
+            check("stream", ff::avcodec_parameters_copy(stream.codecpar, parameters.0))?;
             // The tag of another container means nothing in this one.
             (*stream.codecpar).codec_tag = 0;
             stream.time_base = rational(base);
@@ -342,12 +313,7 @@ impl Muxer {
         let stream = self.stream(index)?;
         // SAFETY: both strings are NUL-terminated and copied.
         check("language", unsafe {
-            ff::av_dict_set(
-                &mut stream.metadata,
-                c"language".as_ptr(),
-                language.as_ptr(),
-                0,
-            )
+            ff::av_dict_set(&mut stream.metadata, c"language".as_ptr(), language.as_ptr(), 0)
         })?;
         Ok(())
     }

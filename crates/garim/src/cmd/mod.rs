@@ -1,0 +1,56 @@
+//! One file per subcommand.
+
+mod convert;
+mod doctor;
+mod models;
+mod mosaic;
+mod probe;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use anyhow::Result;
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use crate::child;
+use crate::cli::{Cli, Command};
+
+/// Exit code after Ctrl-C: 128 + SIGINT, as shells expect.
+const INTERRUPTED: u8 = 130;
+
+/// Runs the command; an error means exit code 1.
+pub fn run(cli: Cli) -> Result<ExitCode> {
+    match cli.command {
+        Command::Mosaic(args) => mosaic::run(&args),
+        Command::Convert(args) => convert::run(&args),
+        Command::Probe(args) => probe::run(&args),
+        Command::Doctor => doctor::run(),
+        Command::Models(args) => models::run(&args),
+        Command::Child => Ok(success(child::serve()?)),
+    }
+}
+
+fn success(well: bool) -> ExitCode {
+    if well { ExitCode::SUCCESS } else { ExitCode::from(1) }
+}
+
+/// A flag that Ctrl-C and SIGTERM set. A second one ends the process at once.
+fn stop_flag() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register_conditional_shutdown(
+            signal,
+            INTERRUPTED.into(),
+            Arc::clone(&stop),
+        )?;
+        signal_hook::flag::register(signal, Arc::clone(&stop))?;
+    }
+    Ok(stop)
+}
+
+/// Prints a line to stdout; a closed pipe is the reader's choice, not an error of ours.
+fn print(text: impl std::fmt::Display) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stdout().lock(), "{text}");
+}

@@ -1,0 +1,310 @@
+//! The first pass: every frame is looked at, faces are followed, and a plan comes out.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::thread;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use domain::{Finding, Frame, Orientation, Pts, Sighting, Size};
+use media::{Decoded, Item, ReadStats, Reader};
+use redact::{Analysis, Policy, RedactionPlan, Seen, ShownSpan};
+use vision::gallery::MIN_FACE;
+use vision::thumbnail::{self, Thumbnail};
+use vision::track::{Followed, Observation};
+use vision::{Detector, Gallery, Recognizer, cuts, identify, track};
+
+use crate::schedule::{self, Look, Schedule};
+use crate::{JobError, Speed};
+
+/// Frames waiting for a detector, at most.
+const WAITING: usize = 3;
+/// Faces compared with the enrolled people in one frame, at most; the others stay covered.
+const MAX_COMPARED: usize = 16;
+/// Faces whose detection is weaker are not compared.
+const COMPARE_SCORE: f32 = 0.5;
+
+/// What a detection worker works with; each worker has its own.
+pub struct Eyes {
+    /// Finds faces.
+    pub detector: Box<dyn Detector>,
+    /// Compares them; `None` when nobody is kept.
+    pub recognizer: Option<Box<dyn Recognizer>>,
+}
+
+/// What is to be found out and covered.
+pub struct Analyst<'a> {
+    /// How thoroughly.
+    pub speed: Speed,
+    /// The people to keep.
+    pub gallery: &'a Gallery,
+    /// When a kept person is believed.
+    pub rules: &'a identify::Rules,
+    /// How covers look.
+    pub policy: &'a Policy,
+}
+
+/// A finished analysis.
+pub struct Analysed {
+    /// What to cover.
+    pub plan: RedactionPlan,
+    /// Faces that were followed, and those taken for no face.
+    pub followed: Followed,
+    /// Where kept people are shown.
+    pub shown: Vec<ShownSpan>,
+    /// Time of every frame.
+    pub times: Vec<Pts>,
+    /// First frames of scenes.
+    pub cuts: Vec<usize>,
+    /// What the reader went through.
+    pub stats: ReadStats,
+}
+
+/// What is known of a frame when it leaves the decoder.
+struct Seat {
+    pts: Pts,
+    seen: Seen,
+    difference: f32,
+}
+
+/// A frame on its way to a detector.
+struct Work {
+    frame: Frame,
+    look: Look,
+}
+
+/// Reads all frames of `reader`, has them looked at by one worker per element of `eyes`, and makes
+/// the plan. `progress` is called with the number of frames read so far.
+///
+/// # Errors
+/// The first error of reader or detector; a panic of a worker is one too. There is no plan then.
+pub fn analyse(
+    mut reader: Reader,
+    eyes: Vec<Eyes>,
+    analyst: &Analyst<'_>,
+    progress: &mut dyn FnMut(u64),
+) -> Result<Analysed, JobError> {
+    let video = &reader.info().video;
+    let (size, orientation) = (video.size, video.orientation);
+    let (work_in, work_out) = bounded::<Work>(WAITING);
+    // The collector keeps up with anything: findings are small.
+    let (found_in, found_out) = bounded::<Result<(u64, Finding), JobError>>(64);
+    let mut schedule = Schedule::new(analyst.speed, size, !analyst.gallery.people().is_empty());
+    // Everything moves in, so that an early return hangs up on the workers before they are joined.
+    thread::scope(move |scope| {
+        for (n, eyes) in eyes.into_iter().enumerate() {
+            let (work, found) = (work_out.clone(), found_in.clone());
+            spawn(scope, &format!("detect-{n}"), move || {
+                detect(eyes, analyst.gallery, orientation, &work, &found);
+            })?;
+        }
+        drop((work_out, found_in));
+        let collector = spawn(scope, "collect", move || collect(&found_out))?;
+        let seats = feed(&mut reader, &mut schedule, &work_in, progress);
+        drop(work_in);
+        let findings = collector.join().map_err(|_| JobError::Panicked("collect"))??;
+        let seats = seats?;
+        Ok(conclude(seats, findings, size, reader.stats(), analyst))
+    })
+}
+
+fn spawn<'scope, T: Send + 'scope>(
+    scope: &'scope thread::Scope<'scope, '_>,
+    name: &str,
+    run: impl FnOnce() -> T + Send + 'scope,
+) -> Result<thread::ScopedJoinHandle<'scope, T>, JobError> {
+    let thread = thread::Builder::new().name(name.to_owned());
+    thread.spawn_scoped(scope, run).map_err(|_| JobError::Panicked("new"))
+}
+
+/// Decodes, decides what is looked at, and hands it to the workers. Ends early, without an error of
+/// its own, when the workers are gone: theirs is the one to report.
+fn feed(
+    reader: &mut Reader,
+    schedule: &mut Schedule,
+    work: &Sender<Work>,
+    progress: &mut dyn FnMut(u64),
+) -> Result<Vec<Seat>, JobError> {
+    let mut seats: Vec<Seat> = Vec::new();
+    let mut scenes = Scenes::default();
+    let mut waiting: Option<(Decoded, bool)> = None;
+    loop {
+        let next = next_frame(reader)?;
+        // A frame can be judged only when the time of the one after it is known.
+        if let Some((decoded, fresh)) = waiting.take() {
+            let at = next.as_ref().map(|d| d.frame.pts);
+            let frame = decoded.frame;
+            let look = schedule.look(frame.seq, frame.pts, at, fresh);
+            // What a detector would say of a damaged frame means nothing.
+            let wanted = decoded.intact && !look.passes.is_empty();
+            if let (Some(seat), true) = (seats.last_mut(), wanted) {
+                seat.seen = Seen::Detected;
+                if work.send(Work { frame, look }).is_err() {
+                    return Ok(seats);
+                }
+            }
+        }
+        let Some(decoded) = next else { return Ok(seats) };
+        let (difference, fresh) = scenes.next(&decoded.frame)?;
+        let seen = if decoded.intact { Seen::Skipped } else { Seen::Damaged };
+        seats.push(Seat { pts: decoded.frame.pts, seen, difference });
+        progress(seats.len() as u64);
+        waiting = Some((decoded, fresh));
+    }
+}
+
+fn next_frame(reader: &mut Reader) -> Result<Option<Decoded>, JobError> {
+    loop {
+        match reader.next()? {
+            Some(Item::Frame(decoded)) => return Ok(Some(decoded)),
+            Some(Item::Audio(_)) => {}
+            None => return Ok(None),
+        }
+    }
+}
+
+/// Notices new scenes while the frames go by, by their thumbnails.
+#[derive(Default)]
+struct Scenes {
+    last: Option<Thumbnail>,
+    recent: Vec<f32>,
+}
+
+impl Scenes {
+    /// How much the frame differs from the one before, and whether a scene may begin with it.
+    fn next(&mut self, frame: &Frame) -> Result<(f32, bool), JobError> {
+        let now = thumbnail::thumbnail(frame)?;
+        let difference = self.last.as_ref().map(|last| thumbnail::difference(last, &now));
+        self.last = Some(now);
+        let Some(difference) = difference else { return Ok((0.0, true)) };
+        let fresh = cuts::maybe(&self.recent, difference);
+        if self.recent.len() == 4 {
+            self.recent.remove(0);
+        }
+        self.recent.push(difference);
+        Ok((difference, fresh))
+    }
+}
+
+/// One worker: looks at frames until there are no more. Its first error ends it.
+fn detect(
+    mut eyes: Eyes,
+    gallery: &Gallery,
+    orientation: Orientation,
+    work: &Receiver<Work>,
+    found: &Sender<Result<(u64, Finding), JobError>>,
+) {
+    for Work { frame, look } in work {
+        // A panic in a detector must not look like a frame without faces.
+        let looked = catch_unwind(AssertUnwindSafe(|| {
+            look_at(&mut eyes, gallery, orientation, &frame, &look)
+        }));
+        let finding = looked.unwrap_or(Err(JobError::Panicked("detect")));
+        let failed = finding.is_err();
+        if found.send(finding.map(|f| (frame.seq, f))).is_err() || failed {
+            return;
+        }
+    }
+}
+
+fn look_at(
+    eyes: &mut Eyes,
+    gallery: &Gallery,
+    orientation: Orientation,
+    frame: &Frame,
+    look: &Look,
+) -> Result<Finding, JobError> {
+    let mut finding = eyes.detector.find(frame, orientation, &look.passes)?;
+    if let (true, Some(recognizer)) = (look.identify, eyes.recognizer.as_mut()) {
+        finding.sightings = compare(recognizer.as_mut(), gallery, orientation, frame, &finding)?;
+    }
+    Ok(finding)
+}
+
+/// Compares the largest faces with the gallery. A stranger's embedding lives only in here.
+pub(crate) fn compare(
+    recognizer: &mut dyn Recognizer,
+    gallery: &Gallery,
+    orientation: Orientation,
+    frame: &Frame,
+    finding: &Finding,
+) -> Result<Vec<Sighting>, JobError> {
+    let width = |i: usize| {
+        let rect = finding.faces[i].rect;
+        // Rotated pictures swap the sides; a face is taller than wide.
+        rect.width().min(rect.height())
+    };
+    let mut faces: Vec<usize> = (0..finding.faces.len())
+        .filter(|&i| finding.faces[i].score >= COMPARE_SCORE && width(i) >= MIN_FACE)
+        .collect();
+    faces.sort_by(|&a, &b| width(b).total_cmp(&width(a)));
+    faces.truncate(MAX_COMPARED);
+    let mut sightings = Vec::new();
+    for face in faces {
+        let embedding = match recognizer.embed(frame, orientation, &finding.faces[face]) {
+            Ok(embedding) => embedding,
+            // A face that cannot be aligned is not recognised, so it stays covered.
+            Err(vision::Error::BadLandmarks) => continue,
+            Err(e) => return Err(e.into()),
+        };
+        if let Some((person, similarity)) = gallery.nearest(&embedding) {
+            sightings.push(Sighting { face, person, similarity });
+        }
+    }
+    Ok(sightings)
+}
+
+/// Gathers the findings by frame until the workers are done.
+fn collect(
+    found: &Receiver<Result<(u64, Finding), JobError>>,
+) -> Result<Vec<Option<Finding>>, JobError> {
+    let mut findings: Vec<Option<Finding>> = Vec::new();
+    for result in found {
+        let (seq, finding) = result?;
+        let at = seq as usize;
+        if findings.len() <= at {
+            findings.resize_with(at + 1, || None);
+        }
+        findings[at] = Some(finding);
+    }
+    Ok(findings)
+}
+
+/// Tracks, identities and the plan, from what was seen.
+fn conclude(
+    seats: Vec<Seat>,
+    mut findings: Vec<Option<Finding>>,
+    size: Size,
+    stats: ReadStats,
+    analyst: &Analyst<'_>,
+) -> Analysed {
+    findings.resize_with(seats.len(), || None);
+    let differences: Vec<f32> = seats.iter().map(|s| s.difference).collect();
+    let cut = cuts::find(&differences);
+    let mut analysis = Analysis::new(size);
+    let mut frames = Vec::with_capacity(seats.len());
+    for ((seat, finding), &cut) in seats.iter().zip(findings).zip(&cut) {
+        // A frame counts as looked at only when its finding arrived.
+        let seen = match (seat.seen, &finding) {
+            (Seen::Detected, None) => Seen::Skipped,
+            (seen, _) => seen,
+        };
+        analysis.frame(seat.pts, seen, cut);
+        frames.push(Observation { pts: seat.pts, cut, finding });
+    }
+    let thorough = analyst.speed == Speed::Thorough;
+    let settings =
+        track::Settings { veto: !thorough, strict_start: !thorough, ..track::Settings::default() };
+    let followed = track::follow(&frames, size, schedule::SECOND, &settings);
+    let shown: Vec<ShownSpan> = identify::shown(&followed.tracks, &frames, analyst.rules)
+        .into_iter()
+        .map(|s| ShownSpan { track: s.track, person: s.person, first: s.first, last: s.last })
+        .collect();
+    let plan = analysis.finish(&followed.tracks, &shown, analyst.policy);
+    Analysed {
+        plan,
+        followed,
+        shown,
+        times: seats.iter().map(|s| s.pts).collect(),
+        cuts: (0..cut.len()).filter(|&i| cut[i]).collect(),
+        stats,
+    }
+}

@@ -1,0 +1,30 @@
+//! Why a job failed.
+
+use std::path::PathBuf;
+
+/// Each message names the input and the next step; none leaves an output behind.
+#[derive(Debug, thiserror::Error)]
+pub enum JobError {
+    /// The media file, in or out.
+    #[error(transparent)]
+    Media(#[from] media::MediaError),
+    /// Models, detectors, enrolment photos.
+    #[error(transparent)]
+    Vision(#[from] vision::Error),
+    /// The policy asked for is weaker than what was measured safe.
+    #[error(transparent)]
+    Policy(#[from] redact::PolicyError),
+    /// A still picture could not be read or written.
+    #[error("{}: {why}", path.display())]
+    Picture {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// A thread of the job panicked: a bug, and nothing was written.
+    #[error(
+        "internal error: the {0} thread panicked; please report it with the input's `garim probe`"
+    )]
+    Panicked(&'static str),
+}

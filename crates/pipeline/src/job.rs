@@ -1,0 +1,282 @@
+//! One job from its description to its report. It runs in a child process of its own
+//! (`garim::cmd`), so everything it needs is in the [`JobSpec`].
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use media::{EncodeSettings, MediaError, Reader, Streams};
+use redact::{EffectKind, Model, PlanHeader, Policy, Shape};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use vision::models;
+use vision::{Engine, Gallery, identify};
+
+use crate::analyse::{Analysed, Analyst, Eyes, analyse};
+use crate::render::{Rendered, render};
+use crate::report::{FileHash, Report, Times};
+use crate::sheet::Sheet;
+use crate::{JobError, enrol, photo};
+
+/// Progress is told at most this often.
+const PROGRESS_EVERY: Duration = Duration::from_millis(200);
+
+/// How much work goes into finding faces.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Speed {
+    /// Detectors look at every second frame.
+    Fast,
+    /// Detectors look at every frame, a finer pass at every fifth.
+    #[default]
+    Balanced,
+    /// Finer and second detectors look often, and doubtful finds are covered too.
+    Thorough,
+}
+
+/// A person to keep, by photos.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct KeepSpec {
+    /// Name for the report.
+    pub name: String,
+    /// Photos that hold one face each.
+    pub photos: Vec<PathBuf>,
+}
+
+/// Everything a job needs to know. Outputs are temporary names: whoever started the job gives them
+/// their final ones when it is done.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JobSpec {
+    /// Video, HLS playlist, folder holding one, or photo.
+    pub input: PathBuf,
+    /// Whether `input` is a still picture.
+    pub still: bool,
+    /// Where to write the covered file.
+    pub output: PathBuf,
+    /// Where to write the plan.
+    pub plan: Option<PathBuf>,
+    /// Where to write a picture of all tracks; it shows faces.
+    pub contact_sheet: Option<PathBuf>,
+    /// People to keep.
+    pub keep: Vec<KeepSpec>,
+    /// Least similarity to a kept person.
+    pub keep_threshold: f32,
+    /// What covers look like.
+    pub effect: EffectKind,
+    /// Mosaic cells on the short side.
+    pub cells: u8,
+    /// Outline of covers.
+    pub shape: Shape,
+    /// Padding per side as a share of the face's size; `None`: the effect's own.
+    pub pad: Option<f32>,
+    /// Thoroughness.
+    pub speed: Speed,
+    /// x264 preset.
+    pub preset: String,
+    /// x264 constant rate factor.
+    pub crf: f32,
+    /// Convert deeper samples to 8 bits instead of refusing them.
+    pub to_8bit: bool,
+}
+
+/// A part of a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// Looking for faces.
+    Analyse,
+    /// Painting and encoding.
+    Render,
+    /// Copying without covering; progress counts milliseconds of video.
+    Convert,
+}
+
+/// How far a running job is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Which part.
+    pub phase: Phase,
+    /// Frames done in this part.
+    pub frames: u64,
+    /// Frames in all, where the file says or the analysis counted them.
+    pub total: Option<u64>,
+}
+
+/// Runs a job to its end. `emit` gets its progress.
+///
+/// # Errors
+/// Any failure; what was written so far is incomplete and must not be used.
+pub fn run(spec: &JobSpec, emit: &mut dyn FnMut(Progress)) -> Result<Report, JobError> {
+    let policy = Policy::new(spec.effect, spec.cells, spec.shape, spec.pad)?;
+    let installed = models::locate()?;
+    let engine = Engine::load(&installed)?;
+    let gallery = enrol(&engine, &spec.keep)?;
+    let rules = identify::Rules { threshold: spec.keep_threshold, ..identify::Rules::default() };
+    let analyst = Analyst { speed: spec.speed, gallery: &gallery, rules: &rules, policy: &policy };
+    let input = FileHash { path: spec.input.clone(), sha256: sha256(&spec.input)? };
+    let job = Job { spec, engine: &engine, analyst, input };
+    if spec.still { job.still(emit) } else { job.video(emit) }
+}
+
+struct Job<'a> {
+    spec: &'a JobSpec,
+    engine: &'a Engine,
+    analyst: Analyst<'a>,
+    input: FileHash,
+}
+
+impl Job<'_> {
+    fn video(self, emit: &mut dyn FnMut(Progress)) -> Result<Report, JobError> {
+        let spec = self.spec;
+        let started = Instant::now();
+        let reader = Reader::open(&spec.input, Streams::Video, spec.to_8bit)?;
+        let info = reader.info().clone();
+        let mut told = Teller::new(Phase::Analyse, info.video.frames);
+        let workers = thread::available_parallelism().map_or(1, NonZeroUsize::get).min(8);
+        let eyes = (0..workers).map(|_| eyes(self.engine, self.analyst.gallery));
+        let eyes = eyes.collect::<Result<Vec<_>, _>>()?;
+        let analysed = analyse(reader, eyes, &self.analyst, &mut |n| told.tell(n, emit))?;
+        if analysed.times.is_empty() {
+            return Err(MediaError::Input {
+                path: spec.input.clone(),
+                why: "holds no picture that can be decoded".to_owned(),
+            }
+            .into());
+        }
+        let analysing = started.elapsed();
+
+        let started = Instant::now();
+        let mut told = Teller::new(Phase::Render, Some(analysed.times.len() as u64));
+        let reader = Reader::open(&spec.input, Streams::VideoAndAudio, spec.to_8bit)?;
+        let clock_offset = reader.clock_offset();
+        let settings = EncodeSettings { preset: spec.preset.clone(), crf: spec.crf };
+        let mut sheet = spec.contact_sheet.as_ref().map(|_| Sheet::new(&analysed, &self.names()));
+        let rendered =
+            render(reader, &analysed.plan, &settings, &spec.output, sheet.as_mut(), &mut |n| {
+                told.tell(n, emit)
+            })?;
+        let times = Times { analyse: analysing, render: started.elapsed(), clock_offset };
+        self.finish(&analysed, &rendered, sheet, times)
+    }
+
+    fn still(self, emit: &mut dyn FnMut(Progress)) -> Result<Report, JobError> {
+        let started = Instant::now();
+        let mut eyes = eyes(self.engine, self.analyst.gallery)?;
+        let picture = photo::read(&self.spec.input)?;
+        let analysed = photo::analyse(&picture, &mut eyes, &self.analyst)?;
+        emit(Progress { phase: Phase::Analyse, frames: 1, total: Some(1) });
+        let analysing = started.elapsed();
+        let mut sheet =
+            self.spec.contact_sheet.as_ref().map(|_| Sheet::new(&analysed, &self.names()));
+        if let Some(sheet) = &mut sheet {
+            sheet.see(picture.frame(), domain::Orientation::default());
+        }
+        photo::render(picture, &analysed.plan, &self.spec.output)?;
+        emit(Progress { phase: Phase::Render, frames: 1, total: Some(1) });
+        let rendered = Rendered { frames: 1, stats: analysed.stats, ..Rendered::default() };
+        let render = started.elapsed() - analysing;
+        let times = Times { analyse: analysing, render, clock_offset: 0.0 };
+        self.finish(&analysed, &rendered, sheet, times)
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.spec.keep.iter().map(|keep| keep.name.clone()).collect()
+    }
+
+    /// Writes the files that go with the output, and the report.
+    fn finish(
+        self,
+        analysed: &Analysed,
+        rendered: &Rendered,
+        sheet: Option<Sheet>,
+        times: Times,
+    ) -> Result<Report, JobError> {
+        let spec = self.spec;
+        let models: Vec<Model> = models::Model::ALL
+            .iter()
+            .map(|model| model.pinned())
+            .map(|m| Model { name: m.name.to_owned(), sha256: m.sha256.to_owned() })
+            .collect();
+        let plan = match &spec.plan {
+            Some(path) => {
+                let header = PlanHeader {
+                    tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+                    input_sha256: self.input.sha256.clone(),
+                    input_name: self.input.name(),
+                    models: models.clone(),
+                    people: self.names(),
+                };
+                write_json(path, &analysed.plan.to_json(&header))?;
+                Some(FileHash { path: path.clone(), sha256: sha256(path)? })
+            }
+            None => None,
+        };
+        if let (Some(sheet), Some(path)) = (sheet, &spec.contact_sheet) {
+            sheet.write(path)?;
+        }
+        let output = FileHash { path: spec.output.clone(), sha256: sha256(&spec.output)? };
+        let names = self.names();
+        Ok(Report::new(analysed, rendered, &names, &self.input, output, plan, models, &times))
+    }
+}
+
+/// The real detector, and the real recogniser when there is somebody to recognise.
+fn eyes(engine: &Engine, gallery: &Gallery) -> Result<Eyes, JobError> {
+    let recognizer = if gallery.people().is_empty() {
+        None
+    } else {
+        Some(Box::new(engine.recognizer()?) as Box<dyn vision::Recognizer>)
+    };
+    Ok(Eyes { detector: Box::new(engine.detector()?), recognizer })
+}
+
+/// Tells progress, not too often.
+struct Teller {
+    phase: Phase,
+    total: Option<u64>,
+    last: Instant,
+}
+
+impl Teller {
+    fn new(phase: Phase, total: Option<u64>) -> Self {
+        Self { phase, total, last: Instant::now() }
+    }
+
+    fn tell(&mut self, frames: u64, emit: &mut dyn FnMut(Progress)) {
+        if self.last.elapsed() >= PROGRESS_EVERY || Some(frames) == self.total {
+            self.last = Instant::now();
+            emit(Progress { phase: self.phase, frames, total: self.total });
+        }
+    }
+}
+
+fn write_json(path: &Path, value: &impl Serialize) -> Result<(), JobError> {
+    let output = |why: String| MediaError::Output { path: path.to_owned(), why };
+    let file = File::create(path).map_err(|e| output(e.to_string()))?;
+    let mut out = io::BufWriter::new(file);
+    serde_json::to_writer(&mut out, value).map_err(|e| output(e.to_string()))?;
+    io::Write::flush(&mut out).map_err(|e| output(e.to_string()))?;
+    Ok(())
+}
+
+/// SHA-256 of a file in hexadecimal; of a folder's or playlist's text, not of its segments.
+fn sha256(path: &Path) -> Result<String, JobError> {
+    let input = |e: io::Error| MediaError::Input { path: path.to_owned(), why: e.to_string() };
+    if path.is_dir() {
+        return Ok(String::new());
+    }
+    let mut file = File::open(path).map_err(input)?;
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        let n = file.read(&mut buffer).map_err(input)?;
+        if n == 0 {
+            return Ok(hasher.finalize().iter().map(|b| format!("{b:02x}")).collect());
+        }
+        hasher.update(&buffer[..n]);
+    }
+}

@@ -1,0 +1,199 @@
+//! Which detector looks at which frame. Measured by leaks, false area and time together
+//! (`docs/decisions/detection.md`).
+
+use domain::{Pts, Size};
+use vision::{DetectorModel, Pass};
+
+use crate::Speed;
+
+/// Long side of the pass that runs on (nearly) every frame, in pixels.
+const BASE: u32 = 640;
+/// Long side of the finer pass.
+const FINE: u32 = 1280;
+/// Long side of the pass for small faces in pictures above [`LARGE`]; made in tiles.
+const TILED: u32 = 2560;
+/// Pictures with a longer side have faces of 16 px that the fine pass cannot see.
+const LARGE: u32 = 2048;
+/// Long side of the second detector's pass.
+pub(crate) const SECOND: u32 = 640;
+/// A frame may be skipped only between looked-at frames at most this far apart, in seconds.
+const MAX_SKIP: f64 = redact::Analysis::MAX_GAP_SECONDS * 0.9;
+/// Time between two comparisons with the enrolled people, in seconds.
+const IDENTITY: f64 = 0.25;
+
+/// How often each pass runs, in frames of a 30 frames a second video; by time in slower ones.
+#[derive(Clone, Copy, Debug)]
+struct Periods {
+    base: u32,
+    fine: u32,
+    second: u32,
+}
+
+/// What is to be done with one frame.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Look {
+    /// Detector passes; none: the frame is skipped.
+    pub(crate) passes: Vec<Pass>,
+    /// Whether faces are compared with the enrolled people.
+    pub(crate) identify: bool,
+}
+
+/// Decides frame by frame, in order.
+#[derive(Debug)]
+pub(crate) struct Schedule {
+    periods: Periods,
+    large: bool,
+    identify: bool,
+    fine: Option<Due>,
+    second: Option<Due>,
+    identity: Option<Pts>,
+    looked: Option<Pts>,
+    skipped: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Due {
+    seq: u64,
+    pts: Pts,
+}
+
+impl Schedule {
+    pub(crate) fn new(speed: Speed, picture: Size, identify: bool) -> Self {
+        let periods = match speed {
+            Speed::Fast => Periods { base: 2, fine: 10, second: 30 },
+            Speed::Balanced => Periods { base: 1, fine: 5, second: 15 },
+            Speed::Thorough => Periods { base: 1, fine: 2, second: 5 },
+        };
+        Self {
+            periods,
+            large: picture.width.max(picture.height) > LARGE,
+            identify,
+            fine: None,
+            second: None,
+            identity: None,
+            looked: None,
+            skipped: 0,
+        }
+    }
+
+    /// What to do with frame `seq` at `pts`. `next`: the time of the frame after it, if there is
+    /// one; `fresh`: a new scene may begin here, so nothing is known of it.
+    pub(crate) fn look(&mut self, seq: u64, pts: Pts, next: Option<Pts>, fresh: bool) -> Look {
+        if !fresh && self.may_skip(next) {
+            self.skipped += 1;
+            return Look::default();
+        }
+        self.skipped = 0;
+        self.looked = Some(pts);
+        let mut passes = vec![Pass { model: DetectorModel::YuNet, long_side: BASE }];
+        if due(&mut self.fine, self.periods.fine, seq, pts, fresh) {
+            passes.push(Pass { model: DetectorModel::YuNet, long_side: FINE });
+            if self.large {
+                passes.push(Pass { model: DetectorModel::YuNet, long_side: TILED });
+            }
+        }
+        if due(&mut self.second, self.periods.second, seq, pts, fresh) {
+            passes.push(Pass { model: DetectorModel::CenterFace, long_side: SECOND });
+        }
+        Look { passes, identify: self.identify && self.identity_due(pts) }
+    }
+
+    fn may_skip(&self, next: Option<Pts>) -> bool {
+        let (Some(looked), Some(next)) = (self.looked, next) else { return false };
+        let gap = next.seconds_since(looked);
+        self.skipped + 1 < self.periods.base && (0.0..=MAX_SKIP).contains(&gap)
+    }
+
+    fn identity_due(&mut self, pts: Pts) -> bool {
+        let due = self.identity.is_none_or(|last| {
+            let since = pts.seconds_since(last);
+            !(0.0..IDENTITY - 0.005).contains(&since)
+        });
+        if due {
+            self.identity = Some(pts);
+        }
+        due
+    }
+}
+
+/// Whether a pass with this period is due; if so, notes that it runs now.
+fn due(last: &mut Option<Due>, period: u32, seq: u64, pts: Pts, fresh: bool) -> bool {
+    let due = fresh
+        || last.is_none_or(|last| {
+            let since = pts.seconds_since(last.pts);
+            // Videos with few frames a second wait no longer than those with 30 do (and half).
+            seq - last.seq >= u64::from(period) || since >= f64::from(period) / 20.0 || since < 0.0
+        });
+    if due {
+        *last = Some(Due { seq, pts });
+    }
+    due
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use domain::TimeBase;
+
+    const HD: Size = Size { width: 1280, height: 720 };
+
+    fn looks(speed: Speed, size: Size, millis: &[i64], fresh: &[usize]) -> Vec<Look> {
+        let base = TimeBase::new(1, 1000).unwrap();
+        let pts: Vec<Pts> = millis.iter().map(|&ms| Pts::new(ms, base)).collect();
+        let mut schedule = Schedule::new(speed, size, true);
+        (0..pts.len())
+            .map(|i| {
+                let next = pts.get(i + 1).copied();
+                schedule.look(i as u64, pts[i], next, i == 0 || fresh.contains(&i))
+            })
+            .collect()
+    }
+
+    fn at(fps: f64, n: usize) -> Vec<i64> {
+        (0..n).map(|i| (i as f64 * 1000.0 / fps).round() as i64).collect()
+    }
+
+    #[test]
+    fn balanced_looks_at_every_frame() {
+        let looks = looks(Speed::Balanced, HD, &at(30.0, 60), &[]);
+        assert!(looks.iter().all(|l| !l.passes.is_empty()));
+    }
+
+    #[test]
+    fn fast_skips_every_second_frame_but_never_at_the_end_or_over_100_ms() {
+        let dense = looks(Speed::Fast, HD, &at(30.0, 10), &[]);
+        let skipped: Vec<bool> = dense.iter().map(|l| l.passes.is_empty()).collect();
+        let want = [false, true, false, true, false, true, false, true, false, false];
+        assert_eq!(skipped, want);
+        let sparse = looks(Speed::Fast, HD, &at(15.0, 10), &[]);
+        assert!(sparse.iter().all(|l| !l.passes.is_empty()));
+    }
+
+    #[test]
+    fn a_new_scene_gets_every_pass() {
+        let looks = looks(Speed::Balanced, HD, &at(30.0, 10), &[3]);
+        assert_eq!(looks[2].passes.len(), 1);
+        assert_eq!(looks[3].passes.len(), 3);
+    }
+
+    #[test]
+    fn pictures_above_2k_are_also_searched_in_tiles() {
+        let uhd = Size { width: 3840, height: 2160 };
+        let first = &looks(Speed::Balanced, uhd, &at(30.0, 1), &[])[0];
+        assert!(first.passes.iter().any(|p| p.long_side == TILED));
+    }
+
+    #[test]
+    fn slow_videos_are_searched_finely_by_time() {
+        let looks = looks(Speed::Balanced, HD, &at(5.0, 10), &[]);
+        let fine = looks.iter().filter(|l| l.passes.len() > 1).count();
+        assert!(fine >= 8, "{fine}");
+    }
+
+    #[test]
+    fn people_are_compared_four_times_a_second() {
+        let looks = looks(Speed::Balanced, HD, &at(30.0, 90), &[]);
+        let n = looks.iter().filter(|l| l.identify).count();
+        assert!((10..=13).contains(&n), "{n}");
+    }
+}
