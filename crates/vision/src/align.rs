@@ -93,7 +93,10 @@ pub(crate) fn crop(
         let (column, row) = (i % SIDE * samples, i / SIDE * samples);
         let points = (0..samples * samples).map(|s| {
             let (x, y) = ((column + s % samples) as f32 + 0.5, (row + s / samples) as f32 + 0.5);
-            Point { x: corner.x + x * across.x + y * down.x, y: corner.y + x * across.y + y * down.y }
+            Point {
+                x: corner.x + x * across.x + y * down.x,
+                y: corner.y + x * across.y + y * down.y,
+            }
         });
         [*r, *g, *b] = mean_colour(frame, &mix, points, samples);
     }

@@ -15,6 +15,8 @@ const MIN_SAME: f32 = 0.3;
 const CERTAIN: f32 = 0.9;
 /// Width on the second detector's picture from which on it can be expected to see a face.
 const SEEN_BY_SECOND: f32 = 18.0;
+/// A box with this share of its area inside a larger one is a part of that face.
+const PART: f32 = 0.7;
 
 /// Somebody who was enrolled.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -134,7 +136,7 @@ fn only_face(
     };
     let mut faces: Vec<Detection> = finding.faces.into_iter().filter(is_real).collect();
     faces.sort_by(|a, b| b.rect.area().total_cmp(&a.rect.area()));
-    let count = faces.len();
+    let count = count(&faces);
     let photo = || photo.to_owned();
     let largest = faces.into_iter().next().ok_or_else(|| Error::NoFace { photo: photo() })?;
     let width = largest.rect.width();
@@ -145,6 +147,16 @@ fn only_face(
         return Err(Error::FaceTooSmall { photo: photo(), width });
     }
     Ok(largest)
+}
+
+/// How many different faces there are, largest first. In a close-up the fine pass takes the eyes or
+/// the mouth for a face of its own: a box that lies in a larger one is a part of it.
+fn count(faces: &[Detection]) -> usize {
+    let is_part = |i: usize, face: &Detection| {
+        let inside = |larger: &Detection| larger.rect.intersection(face.rect).area();
+        faces[..i].iter().any(|larger| inside(larger) > PART * face.rect.area())
+    };
+    faces.iter().enumerate().filter(|(i, face)| !is_part(*i, face)).count()
 }
 
 #[cfg(test)]

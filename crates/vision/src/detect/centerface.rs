@@ -51,8 +51,10 @@ pub(super) fn decode_maps(
     }
     let mut faces = Vec::new();
     for (i, &score) in maps.heat.iter().enumerate() {
-        // Written so that NaN is refused.
-        if !(score >= min_score) {
+        if score.is_nan() {
+            return Err(Error::Engine("CenterFace: a score is not a number".to_owned()));
+        }
+        if score < min_score {
             continue;
         }
         let (row, column) = ((i / columns) as f32, (i % columns) as f32);

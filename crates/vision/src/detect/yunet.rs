@@ -54,8 +54,10 @@ pub(super) fn decode_level(
     let all = level.class.iter().zip(level.object).zip(boxes.iter().zip(points));
     for (i, ((class, object), (b, k))) in all.enumerate() {
         let score = (class.clamp(0.0, 1.0) * object.clamp(0.0, 1.0)).sqrt();
-        // Written so that NaN is refused.
-        if !(score >= min_score) {
+        if score.is_nan() {
+            return Err(Error::Engine("YuNet: a score is not a number".to_owned()));
+        }
+        if score < min_score {
             continue;
         }
         let s = level.stride as f32;

@@ -161,7 +161,7 @@ fn dequantise(node: &Node, quantised: &Tensor, all: &Constants) -> Result<Tensor
             0
         } else {
             let (outer, step, rest) = (i / (steps * inner), i / inner % steps, i % inner);
-            if block > 0 { (outer * blocks + step / block) * inner + rest } else { step }
+            step.checked_div(block).map_or(step, |b| (outer * blocks + b) * inner + rest)
         };
         let (Some(s), Some(z)) = (scale.get(at), zero.get(at)) else {
             return Err(fail("fewer scales than blocks"));
