@@ -4,7 +4,7 @@
 //! solves for the face under the mosaic by regularised least squares and gives the result to a face
 //! recogniser. A plain mosaic of 8 cells is undone by that; the one painted here (8 cells over the
 //! padded box, blurred by one cell before, 4 bits per channel after) was not. The blur and the
-//! bits are therefore no settings. `crates/pipeline/tests/strength.rs` repeats the attack.
+//! bits are therefore no settings. `crates/pipeline/tests/strength` repeats the attack.
 
 use std::fmt;
 use std::str::FromStr;
