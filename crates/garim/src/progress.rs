@@ -68,7 +68,8 @@ impl Display {
 }
 
 fn pace(progress: &Progress, seconds: f64) -> Pace {
-    let fps = if seconds > 0.0 { progress.frames as f64 / seconds } else { 0.0 };
+    // The first instant says nothing of the rate.
+    let fps = if seconds > 0.1 { progress.frames as f64 / seconds } else { 0.0 };
     let left = progress.total.map(|total| total.saturating_sub(progress.frames) as f64);
     Pace { fps, eta: left.filter(|_| fps > 0.0).map(|left| left / fps) }
 }

@@ -6,7 +6,10 @@
 //! [`convert`], which covers nothing and says so.
 //! What never does: deciding what is covered, detectors, threads of the pipeline, the network.
 
-#![allow(unsafe_code)] // The FFI crate: each block gives its reason.
+#![allow(unsafe_code)]
+// The FFI crate: each block gives its reason.
+// Integer types of FFmpeg's constants and enums differ between its versions.
+#![allow(clippy::unnecessary_cast)]
 
 mod aac;
 mod convert;

@@ -164,16 +164,6 @@ impl Packet {
         unsafe { &mut *self.0 }
     }
 
-    /// The compressed bytes.
-    pub(crate) fn bytes(&self) -> &[u8] {
-        let p = self.get();
-        match usize::try_from(p.size) {
-            // SAFETY: FFmpeg keeps `size` readable bytes at `data`.
-            Ok(n) if n > 0 && !p.data.is_null() => unsafe { std::slice::from_raw_parts(p.data, n) },
-            _ => &[],
-        }
-    }
-
     pub(crate) fn reset(&mut self) {
         // SAFETY: valid packet; the call drops its reference and resets the fields.
         unsafe { ff::av_packet_unref(self.0) }

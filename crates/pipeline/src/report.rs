@@ -119,7 +119,7 @@ pub enum Verdict {
         /// Seconds: from, to.
         spans: Vec<(f64, f64)>,
         /// Frames in which it is shown.
-        frames: u64,
+        shown_frames: u64,
     },
 }
 
@@ -285,7 +285,7 @@ fn track(track: &Track, analysed: &Analysed, people: &[String], clock: &Clock) -
         Some(first) => Verdict::Kept {
             person: name(first.person),
             spans: spans.iter().map(|s| (clock.at(s.first), clock.at(s.last))).collect(),
-            frames: spans.iter().map(|s| (s.last + 1).saturating_sub(s.first) as u64).sum(),
+            shown_frames: spans.iter().map(|s| (s.last + 1).saturating_sub(s.first) as u64).sum(),
         },
     };
     TrackReport {
@@ -394,8 +394,8 @@ impl fmt::Display for Report {
             });
             let verdict = match &t.verdict {
                 Verdict::Covered => "covered".to_owned(),
-                Verdict::Kept { person, frames, .. } => {
-                    format!("kept: {person}, shown in {frames} frames")
+                Verdict::Kept { person, shown_frames, .. } => {
+                    format!("kept: {person}, shown in {shown_frames} frames")
                 }
             };
             writeln!(
