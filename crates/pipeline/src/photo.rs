@@ -109,12 +109,12 @@ pub(crate) fn analyse(
     let frame = &photo.frame;
     let upright = Orientation::default();
     let mut passes = vec![
-        Pass { model: DetectorModel::YuNet, long_side: 640 },
-        Pass { model: DetectorModel::YuNet, long_side: 1280 },
-        Pass { model: DetectorModel::CenterFace, long_side: schedule::SECOND },
+        Pass::new(DetectorModel::YuNet, 640),
+        Pass::new(DetectorModel::YuNet, 1280),
+        Pass::new(DetectorModel::CenterFace, schedule::SECOND),
     ];
     if frame.size.width.max(frame.size.height) > 2048 {
-        passes.push(Pass { model: DetectorModel::YuNet, long_side: 2560 });
+        passes.push(Pass::new(DetectorModel::YuNet, 2560));
     }
     let mut finding = eyes.detector.find(frame, upright, &passes)?;
     finding.faces.retain(|face| face.score >= FACE_SCORE);

@@ -27,6 +27,8 @@ struct Periods {
     base: u32,
     fine: u32,
     second: u32,
+    /// The second detector again, where the first one is in doubt.
+    doubt: u32,
 }
 
 /// What is to be done with one frame.
@@ -46,6 +48,7 @@ pub(crate) struct Schedule {
     identify: bool,
     fine: Option<Due>,
     second: Option<Due>,
+    doubt: Option<Due>,
     identity: Option<Pts>,
     looked: Option<Pts>,
     skipped: u32,
@@ -60,9 +63,9 @@ struct Due {
 impl Schedule {
     pub(crate) fn new(speed: Speed, picture: Size, identify: bool) -> Self {
         let periods = match speed {
-            Speed::Fast => Periods { base: 2, fine: 10, second: 30 },
-            Speed::Balanced => Periods { base: 1, fine: 5, second: 15 },
-            Speed::Thorough => Periods { base: 1, fine: 2, second: 5 },
+            Speed::Fast => Periods { base: 2, fine: 10, second: 30, doubt: 6 },
+            Speed::Balanced => Periods { base: 1, fine: 5, second: 15, doubt: 3 },
+            Speed::Thorough => Periods { base: 1, fine: 2, second: 5, doubt: 1 },
         };
         Self {
             periods,
@@ -70,6 +73,7 @@ impl Schedule {
             identify,
             fine: None,
             second: None,
+            doubt: None,
             identity: None,
             looked: None,
             skipped: 0,
@@ -85,15 +89,17 @@ impl Schedule {
         }
         self.skipped = 0;
         self.looked = Some(pts);
-        let mut passes = vec![Pass { model: DetectorModel::YuNet, long_side: BASE }];
+        let mut passes = vec![Pass::new(DetectorModel::YuNet, BASE)];
         if due(&mut self.fine, self.periods.fine, seq, pts, fresh) {
-            passes.push(Pass { model: DetectorModel::YuNet, long_side: FINE });
+            passes.push(Pass::new(DetectorModel::YuNet, FINE));
             if self.large {
-                passes.push(Pass { model: DetectorModel::YuNet, long_side: TILED });
+                passes.push(Pass::new(DetectorModel::YuNet, TILED));
             }
         }
-        if due(&mut self.second, self.periods.second, seq, pts, fresh) {
-            passes.push(Pass { model: DetectorModel::CenterFace, long_side: SECOND });
+        let second = Pass::new(DetectorModel::CenterFace, SECOND);
+        let asked = due(&mut self.second, self.periods.second, seq, pts, fresh);
+        if due(&mut self.doubt, self.periods.doubt, seq, pts, fresh) || asked {
+            passes.push(if asked { second } else { second.if_doubtful() });
         }
         Look { passes, identify: self.identify && self.identity_due(pts) }
     }
@@ -121,8 +127,10 @@ fn due(last: &mut Option<Due>, period: u32, seq: u64, pts: Pts, fresh: bool) -> 
     let due = fresh
         || last.is_none_or(|last| {
             let since = pts.seconds_since(last.pts);
-            // Videos with few frames a second wait no longer than those with 30 do (and half).
-            seq - last.seq >= u64::from(period) || since >= f64::from(period) / 20.0 || since < 0.0
+            // Videos with fewer than 25 frames a second wait no longer than those with 25 do.
+            seq - last.seq >= u64::from(period)
+                || since >= f64::from(period) / 25.0 - 0.001
+                || since < 0.0
         });
     if due {
         *last = Some(Due { seq, pts });
@@ -134,6 +142,7 @@ fn due(last: &mut Option<Due>, period: u32, seq: u64, pts: Pts, fresh: bool) -> 
 mod tests {
     use super::*;
     use domain::TimeBase;
+    use vision::When;
 
     const HD: Size = Size { width: 1280, height: 720 };
 
@@ -172,7 +181,7 @@ mod tests {
     #[test]
     fn a_new_scene_gets_every_pass() {
         let looks = looks(Speed::Balanced, HD, &at(30.0, 10), &[3]);
-        assert_eq!(looks[2].passes.len(), 1);
+        assert!(looks[2].passes.iter().all(|p| p.when == When::IfDoubtful || p.long_side == BASE));
         assert_eq!(looks[3].passes.len(), 3);
     }
 
@@ -186,7 +195,7 @@ mod tests {
     #[test]
     fn slow_videos_are_searched_finely_by_time() {
         let looks = looks(Speed::Balanced, HD, &at(5.0, 10), &[]);
-        let fine = looks.iter().filter(|l| l.passes.len() > 1).count();
+        let fine = looks.iter().filter(|l| l.passes.iter().any(|p| p.long_side == FINE)).count();
         assert!(fine >= 8, "{fine}");
     }
 

@@ -114,10 +114,10 @@ pub fn enrol_photo(
 
 /// Photos are few: look at close-ups (320), at the usual size, and for small faces in the back.
 const PASSES: [Pass; 4] = [
-    Pass { model: DetectorModel::YuNet, long_side: 320 },
-    Pass { model: DetectorModel::YuNet, long_side: 640 },
-    Pass { model: DetectorModel::YuNet, long_side: 1280 },
-    Pass { model: DetectorModel::CenterFace, long_side: 640 },
+    Pass::new(DetectorModel::YuNet, 320),
+    Pass::new(DetectorModel::YuNet, 640),
+    Pass::new(DetectorModel::YuNet, 1280),
+    Pass::new(DetectorModel::CenterFace, 640),
 ];
 
 fn only_face(

@@ -30,7 +30,7 @@ pub mod scripted;
 pub mod thumbnail;
 pub mod track;
 
-pub use detect::{Detector, DetectorModel, FaceDetector, Pass};
+pub use detect::{Detector, DetectorModel, FaceDetector, Pass, When};
 pub use embed::{Embedding, FaceRecognizer, Recognizer};
 pub use engine::Engine;
 pub use error::Error;

@@ -35,6 +35,9 @@ pub struct Settings {
     pub strong_score: f32,
     /// A track dies after this long without a detection.
     pub patience: f64,
+    /// A track dies after this long with doubtful detections only: a chain of them can leave the
+    /// face and wander over a texture.
+    pub weak_patience: f64,
     /// Velocity is taken over this many latest detections: fewer jitter, more lag behind.
     pub memory: usize,
     /// Velocity is trusted for no longer than this; afterwards the predicted box stays where it is.
@@ -53,11 +56,16 @@ pub struct Settings {
     /// Drop a track that the second detector looked at twice and never agreed with, unless one
     /// of its detections is certain. Halves the area covered for nothing. Off in `thorough`.
     pub veto: bool,
+    /// With `veto`: also drop a track without a certain detection when the second detector looked at
+    /// it four times or more and agreed less often than this share.
+    pub least_agreement: f32,
     /// Drop a track of doubtful detections that the second detector looked at and never agreed
     /// with. Off in `thorough`.
     pub strict_start: bool,
     /// Width that a face must have in the second detector's input for its silence to count.
     pub second_min_width: f32,
+    /// Boxes are at most this many times as large as the median of the confident ones around them.
+    pub outlier_growth: f32,
     /// Sizes are raised to their 80th percentile over this long before and after: boxes of turning
     /// heads shrink before they are lost.
     pub size_window: f64,
@@ -78,6 +86,7 @@ impl Default for Settings {
             least_score: 0.1,
             strong_score: 0.3,
             patience: 0.5,
+            weak_patience: 1.0,
             memory: 4,
             coast: 0.3,
             reach: 0.5,
@@ -86,8 +95,10 @@ impl Default for Settings {
             back_iou: 0.15,
             size_ratio: (0.45, 2.2),
             veto: true,
+            least_agreement: 0.3,
             strict_start: true,
             second_min_width: 18.0,
+            outlier_growth: 1.4,
             size_window: 0.3,
             overlay: 0.5,
             extension: 0.5,
@@ -126,11 +137,17 @@ pub fn follow(
     for path in &mut paths {
         associate::backward(path, &mut unused, &at, &scene, settings);
     }
-    paths.sort_by_key(|path| path.seen.first().map(|seen| seen.frame));
     let longest = picture.width.max(picture.height).max(1);
     let scale = second_long_side as f32 / longest as f32;
-    let (kept, dropped): (Vec<Path>, Vec<Path>) =
-        paths.into_iter().partition(|path| !veto::is_doubtful(path, frames, scale, settings));
+    let doubtful = |path: &Path| veto::is_doubtful(path, frames, scale, settings);
+    let (kept, mut dropped): (Vec<Path>, Vec<Path>) =
+        paths.into_iter().partition(|path| !doubtful(path));
+    let parts = kept.into_iter().flat_map(|path| veto::faithful(path, frames, scale, settings));
+    let (mut kept, doubted): (Vec<Path>, Vec<Path>) = parts.partition(|path| !doubtful(path));
+    dropped.extend(doubted);
+    for paths in [&mut kept, &mut dropped] {
+        paths.sort_by_key(|path| path.seen.first().map(|seen| seen.frame));
+    }
     let finish = |paths: &[Path], first_id: usize| -> Vec<Track> {
         let numbered = paths.iter().zip(first_id..);
         let whole =

@@ -7,8 +7,8 @@ use domain::{Color, Frame, Matrix, Orientation, PixelFormat, Point, Pts, Range, 
 use vision::gallery::{Group, Person, enrol_photo};
 use vision::{Detector, DetectorModel, Embedding, Engine, Error, Gallery, Pass, models};
 
-const YUNET_640: Pass = Pass { model: DetectorModel::YuNet, long_side: 640 };
-const CENTERFACE_640: Pass = Pass { model: DetectorModel::CenterFace, long_side: 640 };
+const YUNET_640: Pass = Pass::new(DetectorModel::YuNet, 640);
+const CENTERFACE_640: Pass = Pass::new(DetectorModel::CenterFace, 640);
 
 fn engine() -> Engine {
     let installed = models::locate().unwrap_or_else(|e| panic!("{e}"));
@@ -148,7 +148,7 @@ fn tiles_find_small_faces_in_a_large_picture_once_each() {
         image::imageops::replace(&mut large, &small, x, y);
     }
     let frame = yuv420(&large);
-    let pass = |long_side| Pass { model: DetectorModel::YuNet, long_side };
+    let pass = |long_side| Pass::new(DetectorModel::YuNet, long_side);
     let mut count = |long_side| {
         let found = detector.find(&frame, Orientation::default(), &[pass(long_side)]).unwrap();
         found.faces.iter().filter(|f| f.score > 0.5).count()

@@ -22,6 +22,10 @@ const FINE: u32 = 1280;
 const CENTERFACE_GAIN: f32 = 1.5;
 /// Lowest score of CenterFace alone (before the gain) that counts as agreeing that a face is there.
 const MIN_AGREEMENT: f32 = 0.1;
+/// Scores between which a second look pays: below, little is covered; above, it is a face.
+const DOUBTFUL: std::ops::Range<f32> = 0.3..0.9;
+/// Faces narrower than this at a network's input, in pixels, are beyond its judgement.
+const MIN_JUDGED: f32 = 18.0;
 /// Faces kept per frame, best first.
 const MAX_FACES: usize = 1000;
 /// Small pictures are enlarged up to this, or to twice their size if that is more.
@@ -38,6 +42,17 @@ pub enum DetectorModel {
     CenterFace,
 }
 
+/// Whether a pass is made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum When {
+    /// In any case.
+    #[default]
+    Always,
+    /// Only when the passes made in any case found something that may or may not be a face, and
+    /// this pass could see it.
+    IfDoubtful,
+}
+
 /// One look at the frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Pass {
@@ -46,13 +61,27 @@ pub struct Pass {
     /// The longer side of what it sees, in pixels; 32..=4096. Pictures are enlarged at most to 640
     /// or to twice their size. Above 1280 it looks at overlapping tiles.
     pub long_side: u32,
+    /// Whether it is made at all.
+    pub when: When,
+}
+
+impl Pass {
+    /// A pass that is made in any case.
+    pub const fn new(model: DetectorModel, long_side: u32) -> Self {
+        Self { model, long_side, when: When::Always }
+    }
+
+    /// The same pass, made only when the others leave a doubt.
+    pub const fn if_doubtful(self) -> Self {
+        Self { when: When::IfDoubtful, ..self }
+    }
 }
 
 /// Finds the faces of one frame. For one thread.
 pub trait Detector: Send {
     /// Looks at `frame`, seen as `orientation` turns it, once per pass. Boxes are in coded pixels,
     /// scores at least 0.1, at most 1000, best first. `second_opinion` is there if and only if a
-    /// CenterFace pass is in `passes`.
+    /// CenterFace pass was made.
     ///
     /// # Errors
     /// When the frame cannot be looked at; it must then be covered whole.
@@ -69,12 +98,48 @@ pub struct FaceDetector {
     yunet: Session,
     centerface: Session,
     picture: Picture,
+    /// What size `picture` has, once it is taken of the frame at hand.
+    at_hand: Option<Size>,
     input: Vec<f32>,
 }
 
 impl FaceDetector {
     pub(crate) fn new(yunet: Session, centerface: Session) -> Self {
-        Self { yunet, centerface, picture: Picture::new(), input: Vec::new() }
+        Self { yunet, centerface, picture: Picture::new(), at_hand: None, input: Vec::new() }
+    }
+
+    /// Makes one pass and adds what it found.
+    fn pass(
+        &mut self,
+        pass: Pass,
+        frame: &Frame,
+        orientation: Orientation,
+        found: &mut Found,
+    ) -> Result<(), Error> {
+        let upright = orientation.upright_size(frame.size);
+        let size = scaled(upright, pass.long_side);
+        if self.at_hand.replace(size) != Some(size) {
+            self.picture.take(frame, orientation, size)?;
+        }
+        let faces = self.look(pass.model, min_score(pass))?;
+        let faces = faces.into_iter().map(|f| to_coded(f, size, upright, orientation, frame.size));
+        if pass.model == DetectorModel::YuNet {
+            found.candidates.extend(faces.map(|face| Candidate { face, model: pass.model }));
+            return Ok(());
+        }
+        let opinion = found.second_opinion.get_or_insert_default();
+        for mut face in faces {
+            if face.score >= MIN_AGREEMENT {
+                opinion.push(face.rect);
+            }
+            face.score = (face.score * CENTERFACE_GAIN).min(1.0);
+            // Asked about a doubt, it must not raise new ones: its weak finds are textures.
+            if pass.when == When::IfDoubtful && face.score < DOUBTFUL.start {
+                continue;
+            }
+            found.candidates.push(Candidate { face, model: pass.model });
+        }
+        Ok(())
     }
 
     /// The faces one network sees in the scaled picture at hand, in pixels of it.
@@ -117,37 +182,40 @@ impl Detector for FaceDetector {
         orientation: Orientation,
         passes: &[Pass],
     ) -> Result<Finding, Error> {
-        let upright = orientation.upright_size(frame.size);
         let mut passes = passes.to_vec();
         passes.sort_by_key(|p| (p.long_side, p.model));
         passes.dedup();
-        let mut candidates = Vec::new();
-        let mut second_opinion: Option<Vec<Rect>> = None;
-        let mut at_hand = None;
-        for pass in passes {
-            let size = scaled(upright, pass.long_side);
-            if at_hand.replace(size) != Some(size) {
-                self.picture.take(frame, orientation, size)?;
-            }
-            let faces = self.look(pass.model, min_score(pass))?;
-            let faces =
-                faces.into_iter().map(|f| to_coded(f, size, upright, orientation, frame.size));
-            if pass.model == DetectorModel::YuNet {
-                candidates.extend(faces.map(|face| Candidate { face, model: pass.model }));
-                continue;
-            }
-            let opinion = second_opinion.get_or_insert_default();
-            for mut face in faces {
-                if face.score >= MIN_AGREEMENT {
-                    opinion.push(face.rect);
-                }
-                face.score = (face.score * CENTERFACE_GAIN).min(1.0);
-                candidates.push(Candidate { face, model: pass.model });
+        let mut found = Found::default();
+        self.at_hand = None;
+        for pass in passes.iter().filter(|p| p.when == When::Always) {
+            self.pass(*pass, frame, orientation, &mut found)?;
+        }
+        for pass in passes.iter().filter(|p| p.when == When::IfDoubtful) {
+            if found.is_doubtful(frame.size, pass.long_side) {
+                self.pass(*pass, frame, orientation, &mut found)?;
             }
         }
-        let mut faces = merge::merge(candidates);
+        let mut faces = merge::merge(found.candidates);
         faces.truncate(MAX_FACES);
-        Ok(Finding { faces, second_opinion, sightings: Vec::new() })
+        Ok(Finding { faces, second_opinion: found.second_opinion, sightings: Vec::new() })
+    }
+}
+
+/// What the passes over one frame found so far.
+#[derive(Default)]
+struct Found {
+    candidates: Vec<Candidate>,
+    second_opinion: Option<Vec<Rect>>,
+}
+
+impl Found {
+    /// Whether something was found that is neither surely a face nor surely none, and large enough
+    /// for a pass of `long_side` to judge it.
+    fn is_doubtful(&self, coded: Size, long_side: u32) -> bool {
+        let scale = long_side as f32 / coded.width.max(coded.height).max(1) as f32;
+        self.candidates
+            .iter()
+            .any(|c| DOUBTFUL.contains(&c.face.score) && c.face.rect.width() * scale >= MIN_JUDGED)
     }
 }
 

@@ -40,8 +40,11 @@ pub(super) fn forward(
     let mut active: Vec<usize> = Vec::new();
     for (k, frame) in frames.iter().enumerate() {
         let alive = |path: &Path| {
-            let last = path.seen.last().map_or(0, |seen| seen.frame);
-            at[k] - at[last] <= settings.patience + ROUNDING
+            let since = |seen: Option<&Seen>| at[k] - at[seen.map_or(0, |seen| seen.frame)];
+            let mut back = path.seen.iter().rev();
+            since(path.seen.last()) <= settings.patience + ROUNDING
+                && since(back.find(|seen| seen.score >= settings.strong_score))
+                    <= settings.weak_patience + ROUNDING
         };
         active.retain(|path| !frame.cut && alive(&paths[*path]));
         let (strong, weak): (Vec<Seen>, Vec<Seen>) =
@@ -69,9 +72,12 @@ pub(super) fn backward(
     settings: &Settings,
 ) {
     let Some(mut start) = path.seen.first().map(|seen| seen.frame) else { return };
+    let strong = start; // Paths start with a strong detection.
     path.seen.reverse();
     for k in (0..start).rev() {
-        if scene[k] != scene[start] || at[start] - at[k] > settings.patience + ROUNDING {
+        let lost = at[start] - at[k] > settings.patience + ROUNDING
+            || at[strong] - at[k] > settings.weak_patience + ROUNDING;
+        if scene[k] != scene[start] || lost {
             break;
         }
         let predicted = predict(&path.seen, at, k, settings);

@@ -13,6 +13,10 @@ const SIZE_QUANTILE: f32 = 0.8;
 const DOUBT: (f32, f32) = (0.1, 0.4);
 /// Growth that is left out: the box between two neighbouring detections of a calm face is right.
 const NO_DOUBT: f32 = 0.02;
+/// How far around a box, in seconds, others say how large it should be.
+const TEMPER_WINDOW: f64 = 0.5;
+/// How many others it takes to call a confident box too large.
+const TEMPER_SAMPLES: usize = 5;
 /// A box this share of its size away from the border touches it.
 const NEAR_EDGE: f32 = 0.25;
 
@@ -24,7 +28,7 @@ pub(super) fn boxes(
     picture: Size,
     settings: &Settings,
 ) -> Vec<TrackBox> {
-    let mut seen = smooth(&path.seen, at, settings);
+    let mut seen = smooth(&tempered(&path.seen, at, settings), at, settings);
     let detected = |s: &Seen| TrackBox {
         frame: s.frame,
         rect: s.rect,
@@ -47,6 +51,36 @@ pub(super) fn boxes(
     boxes
 }
 
+/// Shrinks boxes that are much larger than the confident ones around them in time: they took in
+/// something beside the face, and smoothing and extension would carry their size on.
+fn tempered(seen: &[Seen], at: &[f64], settings: &Settings) -> Vec<Seen> {
+    let strong: Vec<&Seen> = seen.iter().filter(|s| s.score >= settings.strong_score).collect();
+    let (mut from, mut to) = (0, 0);
+    let mut temper = |s: &Seen| {
+        let now = at[s.frame];
+        while from < strong.len() && at[strong[from].frame] < now - TEMPER_WINDOW {
+            from += 1;
+        }
+        while to < strong.len() && at[strong[to].frame] <= now + TEMPER_WINDOW {
+            to += 1;
+        }
+        let mut around = &strong[from.min(to)..to];
+        let confident = s.score >= settings.strong_score;
+        if around.is_empty() {
+            around = &strong[from.saturating_sub(1)..(to + 1).min(strong.len())];
+        }
+        let enough = if confident { TEMPER_SAMPLES } else { 1 };
+        let most = |side: fn(Rect) -> f32| {
+            let known = quantile(around.iter().map(|s| side(s.rect)).collect(), 0.5);
+            if around.len() >= enough { known * settings.outlier_growth } else { f32::INFINITY }
+        };
+        let width = s.rect.width().min(most(Rect::width));
+        let height = s.rect.height().min(most(Rect::height));
+        Seen { rect: Rect::centred(s.rect.center(), width, height), ..*s }
+    };
+    seen.iter().map(&mut temper).collect()
+}
+
 /// Raises every width and height to the given quantile of those around it in time; centres stay.
 fn smooth(seen: &[Seen], at: &[f64], settings: &Settings) -> Vec<Seen> {
     let (mut from, mut to) = (0, 0);
@@ -59,8 +93,8 @@ fn smooth(seen: &[Seen], at: &[f64], settings: &Settings) -> Vec<Seen> {
             to += 1;
         }
         let around = &seen[from..to];
-        let width = quantile(around.iter().map(|s| s.rect.width()).collect());
-        let height = quantile(around.iter().map(|s| s.rect.height()).collect());
+        let width = quantile(around.iter().map(|s| s.rect.width()).collect(), SIZE_QUANTILE);
+        let height = quantile(around.iter().map(|s| s.rect.height()).collect(), SIZE_QUANTILE);
         let (width, height) = (width.max(s.rect.width()), height.max(s.rect.height()));
         // The union, because a centre and a size do not round back to exactly the same edges.
         Seen { rect: Rect::centred(s.rect.center(), width, height).union(s.rect), ..*s }
@@ -68,10 +102,10 @@ fn smooth(seen: &[Seen], at: &[f64], settings: &Settings) -> Vec<Seen> {
     seen.iter().map(&mut raise).collect()
 }
 
-/// [`SIZE_QUANTILE`] of `values`, linear between the two nearest.
-fn quantile(mut values: Vec<f32>) -> f32 {
+/// The quantile `share` of `values`, linear between the two nearest.
+fn quantile(mut values: Vec<f32>, share: f32) -> f32 {
     values.sort_by(f32::total_cmp);
-    let place = SIZE_QUANTILE * values.len().saturating_sub(1) as f32;
+    let place = share * values.len().saturating_sub(1) as f32;
     let below = values.get(place as usize).copied().unwrap_or(0.0);
     let above = values.get(place as usize + 1).copied().unwrap_or(below);
     below + (above - below) * place.fract()
