@@ -321,7 +321,8 @@ impl Muxer {
     /// Writes the header. `base` is the video's: its ticks stay exact in the file.
     pub(crate) fn start(&mut self, base: TimeBase) -> Result<(), MediaError> {
         let timescale = base.den().to_string();
-        let mut pairs = vec![(c"movflags", "+faststart")];
+        let movie = self.movie_timescale(base).to_string();
+        let mut pairs = vec![(c"movflags", "+faststart"), (c"movie_timescale", &movie)];
         if i32::try_from(base.den()).is_ok() {
             pairs.push((c"video_track_timescale", &timescale));
         }
@@ -331,6 +332,26 @@ impl Muxer {
         self.output(code)?;
         self.started = true;
         Ok(())
+    }
+
+    /// The unit of the delay before a track starts (ISO/IEC 14496-12, 8.6.6). FFmpeg's default, the
+    /// millisecond, would move tracks that start elsewhere: this one holds both tracks' ticks.
+    fn movie_timescale(&self, base: TimeBase) -> i32 {
+        let mut scale = i64::from(base.den());
+        // SAFETY: the context is alive, its streams have parameters, and both are only read.
+        let rates = unsafe {
+            let context = &*self.context;
+            (0..context.nb_streams as usize)
+                .map(|i| i64::from((*(**context.streams.add(i)).codecpar).sample_rate))
+                .collect::<Vec<_>>()
+        };
+        for rate in rates.into_iter().filter(|&rate| rate > 0) {
+            // SAFETY: arithmetic on plain values, both positive.
+            let shared = unsafe { ff::av_gcd(scale, rate) };
+            scale = (scale / shared).saturating_mul(rate);
+        }
+        // Too fine for the field: the picture's own ticks then, and the sound moves by less than one.
+        i32::try_from(scale).or(i32::try_from(base.den())).unwrap_or(1000)
     }
 
     /// Writes a packet whose times are in `base`; FFmpeg interleaves the streams.
