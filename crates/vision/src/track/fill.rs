@@ -76,6 +76,9 @@ fn tempered(seen: &[Seen], at: &[f64], settings: &Settings) -> Vec<Seen> {
         };
         let width = s.rect.width().min(most(Rect::width));
         let height = s.rect.height().min(most(Rect::height));
+        if width == s.rect.width() && height == s.rect.height() {
+            return *s; // A centre and a size do not round back to exactly the same edges.
+        }
         Seen { rect: Rect::centred(s.rect.center(), width, height), ..*s }
     };
     seen.iter().map(&mut temper).collect()
