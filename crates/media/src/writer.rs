@@ -323,6 +323,10 @@ impl Muxer {
         let timescale = base.den().to_string();
         let movie = self.movie_timescale(base).to_string();
         let mut pairs = vec![(c"movflags", "+faststart"), (c"movie_timescale", &movie)];
+        if self.parameters().any(|p| p.codec_id == ff::AVCodecID::FLAC) {
+            // "Experimental" in FFmpeg 5 only: the mapping is published and players take it.
+            pairs.push((c"strict", "experimental"));
+        }
         if i32::try_from(base.den()).is_ok() {
             pairs.push((c"video_track_timescale", &timescale));
         }
@@ -334,18 +338,22 @@ impl Muxer {
         Ok(())
     }
 
+    /// Parameters of all streams.
+    fn parameters(&self) -> impl Iterator<Item = &ff::AVCodecParameters> {
+        // SAFETY: the context is alive and keeps `nb_streams` valid pointers to streams, each of
+        // which has parameters; nothing changes them while `self` is borrowed.
+        unsafe {
+            let context = &*self.context;
+            (0..context.nb_streams as usize).map(|i| &*(**context.streams.add(i)).codecpar)
+        }
+    }
+
     /// The unit of the delay before a track starts (ISO/IEC 14496-12, 8.6.6). FFmpeg's default, the
     /// millisecond, would move tracks that start elsewhere: this one holds both tracks' ticks.
     fn movie_timescale(&self, base: TimeBase) -> i32 {
         let mut scale = i64::from(base.den());
-        // SAFETY: the context is alive, its streams have parameters, and both are only read.
-        let rates = unsafe {
-            let context = &*self.context;
-            (0..context.nb_streams as usize)
-                .map(|i| i64::from((*(**context.streams.add(i)).codecpar).sample_rate))
-                .collect::<Vec<_>>()
-        };
-        for rate in rates.into_iter().filter(|&rate| rate > 0) {
+        let rates = self.parameters().map(|p| i64::from(p.sample_rate));
+        for rate in rates.filter(|&rate| rate > 0) {
             // SAFETY: arithmetic on plain values, both positive.
             let shared = unsafe { ff::av_gcd(scale, rate) };
             scale = (scale / shared).saturating_mul(rate);
