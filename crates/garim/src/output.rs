@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
 
 /// Ends the name of every unfinished file.
@@ -58,6 +58,12 @@ impl Partial {
     /// Where to write.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// `error` with the final name where it names the unfinished file, which nobody knows.
+    pub fn explain(&self, error: &anyhow::Error) -> anyhow::Error {
+        let (path, target) = (self.path.display().to_string(), self.target.display().to_string());
+        anyhow!(format!("{error:#}").replace(&path, &target))
     }
 
     /// The final name.

@@ -194,7 +194,7 @@ fn wide_gamut_colours_stay_tagged() {
 fn full_range_stays_full_range() {
     keeps_colours(
         "-pix_fmt yuvj420p -color_range pc -colorspace smpte170m",
-        ["pc", "unknown", "unknown", "smpte170m", "center"],
+        ["pc", "unknown", "unknown", "smpte170m", "left"],
     );
 }
 

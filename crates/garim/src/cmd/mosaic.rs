@@ -96,6 +96,12 @@ impl Outputs {
         })
     }
 
+    /// `error` with final names for unfinished ones.
+    fn explain(&self, error: anyhow::Error) -> anyhow::Error {
+        let others = [&self.plan, &self.sheet, &self.report].into_iter().flatten();
+        [&self.main].into_iter().chain(others).fold(error, |error, file| file.explain(&error))
+    }
+
     /// Gives all files their names, the covered one last: where it is, the others are.
     fn commit(self) -> Result<()> {
         for partial in [self.plan, self.sheet, self.report, Some(self.main)].into_iter().flatten() {
@@ -134,7 +140,11 @@ fn cover(
     }
     let result = child::run(&task, stop, &mut |progress| tell(args, item, &mut display, &progress));
     display.clear();
-    let finish = |result| -> Result<()> {
+    let result = match result {
+        Err(Ended::Failed(error)) => return Err(Ended::Failed(outputs.explain(error))),
+        other => other?,
+    };
+    let finish = || -> Result<()> {
         let report: Report = serde_json::from_value(result)?;
         let plan = outputs.plan.as_ref().map(|p| p.target().to_owned());
         let report = report.renamed(outputs.main.target(), plan.as_deref());
@@ -147,7 +157,7 @@ fn cover(
         conclude(args, item, &report, sheet.as_deref());
         Ok(())
     };
-    finish(result?).map_err(Ended::Failed)
+    finish().map_err(Ended::Failed)
 }
 
 fn spec(args: &MosaicArgs, item: &Item, keep: &[KeepSpec], outputs: &Outputs) -> JobSpec {
