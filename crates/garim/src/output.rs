@@ -27,11 +27,11 @@ pub struct Partial {
 impl Partial {
     /// An empty, locked file beside `target`. Removes what killed runs left in that folder.
     pub fn create(target: &Path, overwrite: bool) -> Result<Self> {
-        if !overwrite && target.symlink_metadata().is_ok() {
-            bail!("{}: exists; pass --overwrite to replace it", target.display());
-        }
         if target.is_dir() {
             bail!("{}: is a folder", target.display());
+        }
+        if !overwrite && target.symlink_metadata().is_ok() {
+            bail!("{}: exists; pass --overwrite to replace it", target.display());
         }
         let folder = folder_of(target);
         sweep(&folder);

@@ -81,6 +81,8 @@ pub struct Reader {
     decoded: AvFrame,
     copier: Copier,
     damage: Damage,
+    /// Whether the demuxer called the packet before the next one corrupt.
+    marked: bool,
     complaints: u64,
     state: State,
     errors_in_a_row: u32,
@@ -131,6 +133,7 @@ impl Reader {
             packet: Packet::new()?,
             decoded: AvFrame::new()?,
             damage: Damage::new(),
+            marked: false,
             complaints: sys::complaints(),
             state: State::Reading,
             errors_in_a_row: 0,
@@ -207,7 +210,7 @@ impl Reader {
                 }
                 _ => {
                     self.damage.complained();
-                    self.error();
+                    self.error()?;
                 }
             }
         }
@@ -222,12 +225,10 @@ impl Reader {
         }
     }
 
-    fn error(&mut self) {
+    fn error(&mut self) -> Result<(), MediaError> {
         self.stats.errors += 1;
         self.errors_in_a_row += 1;
-        if self.errors_in_a_row >= MAX_ERRORS {
-            self.state = State::Done;
-        }
+        if self.errors_in_a_row >= MAX_ERRORS { self.finish() } else { Ok(()) }
     }
 
     /// Reads one packet: video goes to the decoder, audio to the caller.
@@ -242,13 +243,13 @@ impl Reader {
             return self.drain().map(|()| None);
         }
         if code < 0 {
-            self.error();
+            self.error()?;
             // Demuxers that fail keep failing at the same place; what was read so far counts.
             return self.drain().map(|()| None);
         }
         let index = usize::try_from(self.packet.get().stream_index).ok();
         if index == Some(self.video) {
-            self.send();
+            self.send()?;
             Ok(None)
         } else if index.is_some() && index == self.audio {
             let base = self.stream_base(self.audio)?;
@@ -260,11 +261,15 @@ impl Reader {
         }
     }
 
-    fn send(&mut self) {
+    fn send(&mut self) -> Result<(), MediaError> {
         let p = self.packet.get();
         let key = if p.pts == ff::AV_NOPTS_VALUE { p.dts } else { p.pts };
         let flag = |f: i32| p.flags & f != 0;
-        let corrupt = flag(ff::AV_PKT_FLAG_CORRUPT as i32);
+        // Where FFmpeg cuts a stream into pictures itself (MPEG-TS), it hangs the mark on the picture
+        // before the one it means.
+        let marked = flag(ff::AV_PKT_FLAG_CORRUPT as i32);
+        let corrupt = marked || self.marked;
+        self.marked = marked;
         let sync = flag(ff::AV_PKT_FLAG_KEY as i32);
         if !flag(ff::AV_PKT_FLAG_DISCARD as i32) {
             self.packets += 1;
@@ -275,19 +280,24 @@ impl Reader {
         self.listen();
         if code < 0 {
             self.damage.complained();
-            self.error();
+            self.error()
         } else {
             self.errors_in_a_row = 0;
+            Ok(())
         }
     }
 
     fn drain(&mut self) -> Result<(), MediaError> {
         if let State::Reading = self.state {
-            // SAFETY: a null packet asks the decoder for what it still holds.
-            check("decoder", unsafe {
-                ff::avcodec_send_packet(self.decoder.as_ptr(), ptr::null())
-            })?;
             self.state = State::Draining;
+            // SAFETY: a null packet asks the decoder for what it still holds.
+            let code = unsafe { ff::avcodec_send_packet(self.decoder.as_ptr(), ptr::null()) };
+            self.listen();
+            if code < 0 {
+                // Of a packet sent before, as for any other: threads report late.
+                self.damage.complained();
+                self.error()?;
+            }
         }
         Ok(())
     }

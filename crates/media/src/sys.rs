@@ -10,7 +10,7 @@ use ffmpeg_sys_the_third as ff;
 
 use crate::MediaError;
 
-/// Error-level messages logged by FFmpeg's decoders since the process started.
+/// Error-level messages logged by FFmpeg's video decoders since the process started.
 static COMPLAINTS: AtomicU64 = AtomicU64::new(0);
 
 /// Makes FFmpeg silent on stderr and counts what its decoders complain about. Called by everything
@@ -34,11 +34,20 @@ unsafe extern "C" fn on_log(
         return;
     }
     // SAFETY: FFmpeg's contract for av_log is that a non-null context points to a struct whose
-    // first field is a pointer to its AVClass.
-    let class = unsafe { *context.cast::<*const ff::AVClass>() };
-    // SAFETY: as above; a null class is skipped.
-    let category = unsafe { class.as_ref() }.map(|class| class.category);
-    if category == Some(ff::AVClassCategory::DECODER) {
+    // first field is a pointer to its AVClass; the class returned is static.
+    let (class, codecs) =
+        unsafe { (*context.cast::<*const ff::AVClass>(), ff::avcodec_get_class()) };
+    // The category in the class says "encoder" for every codec, so the context itself is asked.
+    if class != codecs {
+        return;
+    }
+    // SAFETY: codec contexts, and nothing else, have that class. Its two fields are set before
+    // the codec logs and do not change while it is open; `codec` is static or null.
+    let is_video_decoder = unsafe {
+        let context = &*context.cast::<ff::AVCodecContext>();
+        context.codec_type == ff::AVMediaType::VIDEO && ff::av_codec_is_decoder(context.codec) != 0
+    };
+    if is_video_decoder {
         COMPLAINTS.fetch_add(1, Ordering::Relaxed);
     }
 }
