@@ -1,6 +1,7 @@
 //! The first pass: every frame is looked at, faces are followed, and a plan comes out.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
 use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -22,20 +23,15 @@ const MAX_COMPARED: usize = 16;
 /// Faces whose detection is weaker are not compared.
 const COMPARE_SCORE: f32 = 0.5;
 
-/// What a detection worker works with; each worker has its own.
-pub struct Eyes {
-    /// Finds faces.
-    pub detector: Box<dyn Detector>,
-    /// Compares them; `None` when nobody is kept.
-    pub recognizer: Option<Box<dyn Recognizer>>,
-}
-
 /// What is to be found out and covered.
 pub struct Analyst<'a> {
     /// How thoroughly.
     pub speed: Speed,
     /// The people to keep.
     pub gallery: &'a Gallery,
+    /// Compares faces with them; `None` when nobody is kept. One for all workers: its weights take
+    /// 85 MB, and it is needed a few times a second only.
+    pub recognizer: Option<Mutex<Box<dyn Recognizer>>>,
     /// When a kept person is believed.
     pub rules: &'a identify::Rules,
     /// How covers look.
@@ -71,14 +67,14 @@ struct Work {
     look: Look,
 }
 
-/// Reads all frames of `reader`, has them looked at by one worker per element of `eyes`, and makes
+/// Reads all frames of `reader`, has them looked at by one worker per detector, and makes
 /// the plan. `progress` is called with the number of frames read so far.
 ///
 /// # Errors
 /// The first error of reader or detector; a panic of a worker is one too. There is no plan then.
 pub fn analyse(
     mut reader: Reader,
-    eyes: Vec<Eyes>,
+    detectors: Vec<Box<dyn Detector>>,
     analyst: &Analyst<'_>,
     progress: &mut dyn FnMut(u64),
 ) -> Result<Analysed, JobError> {
@@ -90,10 +86,10 @@ pub fn analyse(
     let mut schedule = Schedule::new(analyst.speed, size, !analyst.gallery.people().is_empty());
     // Everything moves in, so that an early return hangs up on the workers before they are joined.
     thread::scope(move |scope| {
-        for (n, eyes) in eyes.into_iter().enumerate() {
+        for (n, detector) in detectors.into_iter().enumerate() {
             let (work, found) = (work_out.clone(), found_in.clone());
             spawn(scope, &format!("detect-{n}"), move || {
-                detect(eyes, analyst.gallery, orientation, &work, &found);
+                detect(detector, analyst, orientation, &work, &found);
             })?;
         }
         drop((work_out, found_in));
@@ -186,8 +182,8 @@ impl Scenes {
 
 /// One worker: looks at frames until there are no more. Its first error ends it.
 fn detect(
-    mut eyes: Eyes,
-    gallery: &Gallery,
+    mut detector: Box<dyn Detector>,
+    analyst: &Analyst<'_>,
     orientation: Orientation,
     work: &Receiver<Work>,
     found: &Sender<Result<(u64, Finding), JobError>>,
@@ -195,7 +191,7 @@ fn detect(
     for Work { frame, look } in work {
         // A panic in a detector must not look like a frame without faces.
         let looked = catch_unwind(AssertUnwindSafe(|| {
-            look_at(&mut eyes, gallery, orientation, &frame, &look)
+            look_at(detector.as_mut(), analyst, orientation, &frame, &look)
         }));
         let finding = looked.unwrap_or(Err(JobError::Panicked("detect")));
         let failed = finding.is_err();
@@ -206,23 +202,22 @@ fn detect(
 }
 
 fn look_at(
-    eyes: &mut Eyes,
-    gallery: &Gallery,
+    detector: &mut dyn Detector,
+    analyst: &Analyst<'_>,
     orientation: Orientation,
     frame: &Frame,
     look: &Look,
 ) -> Result<Finding, JobError> {
-    let mut finding = eyes.detector.find(frame, orientation, &look.passes)?;
-    if let (true, Some(recognizer)) = (look.identify, eyes.recognizer.as_mut()) {
-        finding.sightings = compare(recognizer.as_mut(), gallery, orientation, frame, &finding)?;
+    let mut finding = detector.find(frame, orientation, &look.passes)?;
+    if look.identify {
+        finding.sightings = compare(analyst, orientation, frame, &finding)?;
     }
     Ok(finding)
 }
 
 /// Compares the largest faces with the gallery. A stranger's embedding lives only in here.
 pub(crate) fn compare(
-    recognizer: &mut dyn Recognizer,
-    gallery: &Gallery,
+    analyst: &Analyst<'_>,
     orientation: Orientation,
     frame: &Frame,
     finding: &Finding,
@@ -238,6 +233,8 @@ pub(crate) fn compare(
     faces.sort_by(|&a, &b| width(b).total_cmp(&width(a)));
     faces.truncate(MAX_COMPARED);
     let mut sightings = Vec::new();
+    let Some(recognizer) = &analyst.recognizer else { return Ok(sightings) };
+    let mut recognizer = recognizer.lock().map_err(|_| JobError::Panicked("detect"))?;
     for face in faces {
         let embedding = match recognizer.embed(frame, orientation, &finding.faces[face]) {
             Ok(embedding) => embedding,
@@ -245,7 +242,7 @@ pub(crate) fn compare(
             Err(vision::Error::BadLandmarks) => continue,
             Err(e) => return Err(e.into()),
         };
-        if let Some((person, similarity)) = gallery.nearest(&embedding) {
+        if let Some((person, similarity)) = analyst.gallery.nearest(&embedding) {
             sightings.push(Sighting { face, person, similarity });
         }
     }

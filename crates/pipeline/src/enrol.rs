@@ -2,7 +2,7 @@
 
 use domain::Orientation;
 use vision::gallery::{Group, Person, enrol_photo};
-use vision::{Engine, Gallery};
+use vision::{Detector, Gallery, Recognizer};
 
 use crate::{JobError, KeepSpec, photo};
 
@@ -11,12 +11,11 @@ use crate::{JobError, KeepSpec, photo};
 /// # Errors
 /// A photo that cannot be read, holds no face, several, or one too small; photos of one person that
 /// show different ones.
-pub fn enrol(engine: &Engine, keep: &[KeepSpec]) -> Result<Gallery, JobError> {
-    if keep.is_empty() {
-        return Ok(Gallery::enrol(Vec::new())?);
-    }
-    let mut detector = engine.detector()?;
-    let mut recognizer = engine.recognizer()?;
+pub fn enrol(
+    detector: &mut dyn Detector,
+    recognizer: &mut dyn Recognizer,
+    keep: &[KeepSpec],
+) -> Result<Gallery, JobError> {
     let mut groups = Vec::with_capacity(keep.len());
     for person in keep {
         let mut photos = Vec::with_capacity(person.photos.len());
@@ -24,7 +23,7 @@ pub fn enrol(engine: &Engine, keep: &[KeepSpec]) -> Result<Gallery, JobError> {
             let photo = photo::read(path)?;
             let name = path.display().to_string();
             let upright = Orientation::default();
-            let face = enrol_photo(&mut detector, &mut recognizer, photo.frame(), upright, &name)?;
+            let face = enrol_photo(detector, recognizer, photo.frame(), upright, &name)?;
             photos.push((name, face));
         }
         groups.push(Group { person: Person { name: person.name.clone() }, photos });

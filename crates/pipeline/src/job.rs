@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,9 +14,9 @@ use redact::{EffectKind, Model, PlanHeader, Policy, Shape};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use vision::models;
-use vision::{Engine, Gallery, identify};
+use vision::{Detector, Engine, FaceDetector, Gallery, Recognizer, identify};
 
-use crate::analyse::{Analysed, Analyst, Eyes, analyse};
+use crate::analyse::{Analysed, Analyst, analyse};
 use crate::render::{Rendered, render};
 use crate::report::{FileHash, Report, Times};
 use crate::sheet::Sheet;
@@ -114,12 +115,25 @@ pub fn run(spec: &JobSpec, emit: &mut dyn FnMut(Progress)) -> Result<Report, Job
     let policy = Policy::new(spec.effect, spec.cells, spec.shape, spec.pad)?;
     let installed = models::locate()?;
     let engine = Engine::load(&installed)?;
-    let gallery = enrol(&engine, &spec.keep)?;
+    let mut detector = engine.detector()?;
+    let (gallery, recognizer) = if spec.keep.is_empty() {
+        (Gallery::enrol(Vec::new())?, None)
+    } else {
+        let mut recognizer: Box<dyn Recognizer> = Box::new(engine.recognizer()?);
+        let gallery = enrol(&mut detector, recognizer.as_mut(), &spec.keep)?;
+        (gallery, Some(Mutex::new(recognizer)))
+    };
     let rules = identify::Rules { threshold: spec.keep_threshold, ..identify::Rules::default() };
-    let analyst = Analyst { speed: spec.speed, gallery: &gallery, rules: &rules, policy: &policy };
+    let analyst = Analyst {
+        speed: spec.speed,
+        gallery: &gallery,
+        recognizer,
+        rules: &rules,
+        policy: &policy,
+    };
     let input = FileHash { path: spec.input.clone(), sha256: sha256(&spec.input)? };
     let job = Job { spec, engine: &engine, analyst, input };
-    if spec.still { job.still(emit) } else { job.video(emit) }
+    if spec.still { job.still(detector, emit) } else { job.video(detector, emit) }
 }
 
 struct Job<'a> {
@@ -130,16 +144,22 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    fn video(self, emit: &mut dyn FnMut(Progress)) -> Result<Report, JobError> {
+    fn video(
+        self,
+        detector: FaceDetector,
+        emit: &mut dyn FnMut(Progress),
+    ) -> Result<Report, JobError> {
         let spec = self.spec;
         let started = Instant::now();
         let reader = Reader::open(&spec.input, Streams::Video, spec.to_8bit)?;
         let info = reader.info().clone();
         let mut told = Teller::new(Phase::Analyse, info.video.frames);
         let workers = thread::available_parallelism().map_or(1, NonZeroUsize::get).min(8);
-        let eyes = (0..workers).map(|_| eyes(self.engine, self.analyst.gallery));
-        let eyes = eyes.collect::<Result<Vec<_>, _>>()?;
-        let analysed = analyse(reader, eyes, &self.analyst, &mut |n| told.tell(n, emit))?;
+        let mut detectors: Vec<Box<dyn Detector>> = vec![Box::new(detector)];
+        for _ in 1..workers {
+            detectors.push(Box::new(self.engine.detector()?));
+        }
+        let analysed = analyse(reader, detectors, &self.analyst, &mut |n| told.tell(n, emit))?;
         if analysed.times.is_empty() {
             return Err(MediaError::Input {
                 path: spec.input.clone(),
@@ -163,11 +183,14 @@ impl Job<'_> {
         self.finish(&analysed, &rendered, sheet, times)
     }
 
-    fn still(self, emit: &mut dyn FnMut(Progress)) -> Result<Report, JobError> {
+    fn still(
+        self,
+        mut detector: FaceDetector,
+        emit: &mut dyn FnMut(Progress),
+    ) -> Result<Report, JobError> {
         let started = Instant::now();
-        let mut eyes = eyes(self.engine, self.analyst.gallery)?;
         let picture = photo::read(&self.spec.input)?;
-        let analysed = photo::analyse(&picture, &mut eyes, &self.analyst)?;
+        let analysed = photo::analyse(&picture, &mut detector, &self.analyst)?;
         emit(Progress { phase: Phase::Analyse, frames: 1, total: Some(1) });
         let analysing = started.elapsed();
         let mut sheet =
@@ -222,16 +245,6 @@ impl Job<'_> {
         let names = self.names();
         Ok(Report::new(analysed, rendered, &names, &self.input, output, plan, models, &times))
     }
-}
-
-/// The real detector, and the real recogniser when there is somebody to recognise.
-fn eyes(engine: &Engine, gallery: &Gallery) -> Result<Eyes, JobError> {
-    let recognizer = if gallery.people().is_empty() {
-        None
-    } else {
-        Some(Box::new(engine.recognizer()?) as Box<dyn vision::Recognizer>)
-    };
-    Ok(Eyes { detector: Box::new(engine.detector()?), recognizer })
 }
 
 /// Tells progress, not too often.

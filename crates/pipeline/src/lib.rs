@@ -19,7 +19,7 @@ mod report;
 mod schedule;
 mod sheet;
 
-pub use analyse::{Analysed, Analyst, Eyes, analyse};
+pub use analyse::{Analysed, Analyst, analyse};
 pub use enrol::enrol;
 pub use error::JobError;
 pub use job::{JobSpec, KeepSpec, Phase, Progress, Speed, run};

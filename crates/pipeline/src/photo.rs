@@ -17,9 +17,9 @@ use image::{
 use media::ReadStats;
 use redact::{Analysis, Painter, Redacted, RedactionPlan, Seen, ShownSpan};
 use vision::track::Followed;
-use vision::{DetectorModel, Pass};
+use vision::{Detector, DetectorModel, Pass};
 
-use crate::analyse::{Analysed, Analyst, Eyes, compare};
+use crate::analyse::{Analysed, Analyst, compare};
 use crate::{JobError, schedule};
 
 /// Longest side of a photo, in pixels.
@@ -103,7 +103,7 @@ fn to_frame(image: &DynamicImage, pts: Pts, format: ImageFormat) -> Photo {
 /// Looks at a photo with every detector at every size that may help.
 pub(crate) fn analyse(
     photo: &Photo,
-    eyes: &mut Eyes,
+    detector: &mut dyn Detector,
     analyst: &Analyst<'_>,
 ) -> Result<Analysed, JobError> {
     let frame = &photo.frame;
@@ -116,12 +116,9 @@ pub(crate) fn analyse(
     if frame.size.width.max(frame.size.height) > 2048 {
         passes.push(Pass::new(DetectorModel::YuNet, 2560));
     }
-    let mut finding = eyes.detector.find(frame, upright, &passes)?;
+    let mut finding = detector.find(frame, upright, &passes)?;
     finding.faces.retain(|face| face.score >= FACE_SCORE);
-    if let Some(recognizer) = &mut eyes.recognizer {
-        finding.sightings =
-            compare(recognizer.as_mut(), analyst.gallery, upright, frame, &finding)?;
-    }
+    finding.sightings = compare(analyst, upright, frame, &finding)?;
     let mut tracks: Vec<Track> = Vec::new();
     for (i, face) in finding.faces.iter().enumerate() {
         let sightings = finding.sightings.iter().filter(|s| s.face == i);
