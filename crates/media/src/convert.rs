@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
+use domain::TimeBase;
 use ffmpeg_sys_the_third as ff;
 use serde::Serialize;
 
-use crate::reader::{Item, Reader, Streams};
+use crate::aac::AacTranscoder;
+use crate::reader::{Audio, Item, Reader, Streams};
 use crate::source::Source;
 use crate::sys::{self, Packet};
 use crate::writer::{AudioPlan, Muxer, Parameters, mp4_carries};
@@ -35,7 +37,7 @@ pub fn convert(
         Some(index) => Some(mp4_carries(source.parameters(index)?.codec_id)),
         None => None,
     };
-    let copies = mp4_carries(codec) && audio_copies != Some(false) && timed(&source)?;
+    let copies = mp4_carries(codec) && has_times(&source);
     if copies {
         remux(source, video, audio, output, progress)?;
     } else {
@@ -45,9 +47,9 @@ pub fn convert(
     Ok(Converted { video_copied: copies, audio_copied: audio_copies })
 }
 
-/// AVI has no presentation times, which a copy needs.
-fn timed(source: &Source) -> Result<bool, MediaError> {
-    Ok(!source.container().contains("avi"))
+/// Whether packets carry presentation times, which a copy needs; those of AVI do not.
+fn has_times(source: &Source) -> bool {
+    !source.container().contains("avi")
 }
 
 fn remux(
@@ -63,8 +65,16 @@ fn remux(
     for index in [Some(video), audio].into_iter().flatten() {
         let base = sys::time_base(source.stream(index)?.time_base)
             .ok_or_else(|| source.input("has no time base"))?;
-        let to = muxer.add(&Parameters::copy(source.parameters(index)?)?, base)?;
-        lanes.push(Lane { from: index, to, base, last: i64::MIN });
+        let parameters = source.parameters(index)?;
+        let lane = if mp4_carries(parameters.codec_id) {
+            let to = muxer.add(&Parameters::copy(parameters)?, base)?;
+            Lane { from: index, to, base, last: i64::MIN, aac: None }
+        } else {
+            let aac = AacTranscoder::open(parameters, base)?;
+            let to = muxer.add(&aac.parameters()?, aac.time_base())?;
+            Lane { from: index, to, base, last: i64::MIN, aac: Some(aac) }
+        };
+        lanes.push(lane);
     }
     muxer.describe_video(0, &info.video)?;
     if source.parameters(video)?.codec_id == ff::AVCodecID::HEVC {
@@ -89,9 +99,11 @@ fn remux(
         };
         let mut packet = packet.take()?;
         lane.straighten(packet.get_mut(), offset);
-        let done = lane.base.seconds(packet.get().pts);
-        muxer.write(packet, lane.to, lane.base)?;
-        progress(done, info.duration);
+        progress(lane.base.seconds(packet.get().pts), info.duration);
+        lane.write(packet, &mut muxer)?;
+    }
+    for lane in &mut lanes {
+        lane.finish(&mut muxer)?;
     }
     muxer.finish()
 }
@@ -100,11 +112,29 @@ fn remux(
 struct Lane {
     from: usize,
     to: usize,
-    base: domain::TimeBase,
+    base: TimeBase,
     last: i64,
+    /// For sound that MP4 cannot carry.
+    aac: Option<AacTranscoder>,
 }
 
 impl Lane {
+    fn write(&mut self, packet: Packet, muxer: &mut Muxer) -> Result<(), MediaError> {
+        let Some(aac) = &mut self.aac else { return muxer.write(packet, self.to, self.base) };
+        for packet in aac.transcode(&Audio { packet, base: self.base })? {
+            muxer.write(packet, self.to, aac.time_base())?;
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, muxer: &mut Muxer) -> Result<(), MediaError> {
+        let Some(aac) = &mut self.aac else { return Ok(()) };
+        for packet in aac.finish()? {
+            muxer.write(packet, self.to, aac.time_base())?;
+        }
+        Ok(())
+    }
+
     /// Starts the clock at zero and keeps decoding times rising, which MP4 insists on.
     fn straighten(&mut self, p: &mut ff::AVPacket, offset: i64) {
         let micros = ff::AVRational { num: 1, den: 1_000_000 };
