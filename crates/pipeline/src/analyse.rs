@@ -290,7 +290,7 @@ fn conclude(
     let thorough = analyst.speed == Speed::Thorough;
     let settings =
         track::Settings { veto: !thorough, strict_start: !thorough, ..track::Settings::default() };
-    let followed = track::follow(&frames, size, schedule::SECOND, &settings);
+    let followed = track::follow(&frames, size, schedule::second_long_side(size), &settings);
     let shown: Vec<ShownSpan> = identify::shown(&followed.tracks, &frames, analyst.rules)
         .into_iter()
         .map(|s| ShownSpan { track: s.track, person: s.person, first: s.first, last: s.last })

@@ -111,7 +111,7 @@ pub(crate) fn analyse(
     let mut passes = vec![
         Pass::new(DetectorModel::YuNet, 640),
         Pass::new(DetectorModel::YuNet, 1280),
-        Pass::new(DetectorModel::CenterFace, schedule::SECOND),
+        Pass::new(DetectorModel::CenterFace, schedule::second_long_side(frame.size)),
     ];
     if frame.size.width.max(frame.size.height) > 2048 {
         passes.push(Pass::new(DetectorModel::YuNet, 2560));

@@ -14,12 +14,22 @@ const FINE: u32 = 1280;
 const TILED: u32 = 2560;
 /// Pictures with a longer side have faces of 16 px that the fine pass cannot see.
 const LARGE: u32 = 2048;
-/// Long side of the second detector's pass.
-pub(crate) const SECOND: u32 = 640;
+/// Long side of the second detector's pass; in pictures above [`LARGE`] it takes [`FINE`] to judge
+/// the faces that the tiles find.
+const SECOND: u32 = 640;
 /// A frame may be skipped only between looked-at frames at most this far apart, in seconds.
 const MAX_SKIP: f64 = redact::Analysis::MAX_GAP_SECONDS * 0.9;
 /// Time between two comparisons with the enrolled people, in seconds.
 const IDENTITY: f64 = 0.25;
+
+/// Long side of the second detector's input, for pictures of this size.
+pub(crate) fn second_long_side(picture: Size) -> u32 {
+    if is_large(picture) { FINE } else { SECOND }
+}
+
+fn is_large(picture: Size) -> bool {
+    picture.width.max(picture.height) > LARGE
+}
 
 /// How often each pass runs, in frames of a 30 frames a second video; by time in slower ones.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +55,7 @@ pub(crate) struct Look {
 pub(crate) struct Schedule {
     periods: Periods,
     large: bool,
+    second_side: u32,
     identify: bool,
     fine: Option<Due>,
     second: Option<Due>,
@@ -69,7 +80,8 @@ impl Schedule {
         };
         Self {
             periods,
-            large: picture.width.max(picture.height) > LARGE,
+            large: is_large(picture),
+            second_side: second_long_side(picture),
             identify,
             fine: None,
             second: None,
@@ -96,7 +108,7 @@ impl Schedule {
                 passes.push(Pass::new(DetectorModel::YuNet, TILED));
             }
         }
-        let second = Pass::new(DetectorModel::CenterFace, SECOND);
+        let second = Pass::new(DetectorModel::CenterFace, self.second_side);
         let asked = due(&mut self.second, self.periods.second, seq, pts, fresh);
         if due(&mut self.doubt, self.periods.doubt, seq, pts, fresh) || asked {
             passes.push(if asked { second } else { second.if_doubtful() });
