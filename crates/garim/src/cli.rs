@@ -20,6 +20,9 @@ pub enum Command {
     Mosaic(MosaicArgs),
     Convert(ConvertArgs),
     Probe(ProbeArgs),
+    /// Check that everything Garim needs is there, and say what mends it.
+    ///
+    /// Exit code 1 if something is missing or wrong.
     Doctor,
     Models(ModelsArgs),
     /// Runs one job for another garim process: a task on stdin, events on stdout.
