@@ -81,7 +81,10 @@ fn remux(
         muxer.set_tag(0, b"hvc1")?; // The tag that Apple's players insist on.
     }
     muxer.start(info.video.time_base)?;
-    let offset = crate::reader::clock_offset_of(&source, video, audio)?;
+    let offset = match source.free_clock {
+        true => crate::reader::clock_offset_of(&source, video, audio)?,
+        false => 0,
+    };
     let mut packet = Packet::new()?;
     loop {
         packet.reset();
@@ -135,7 +138,7 @@ impl Lane {
         Ok(())
     }
 
-    /// Starts the clock at zero and keeps decoding times rising, which MP4 insists on.
+    /// Moves the clock by `offset` microseconds and keeps decoding times rising, which MP4 insists on.
     fn straighten(&mut self, p: &mut ff::AVPacket, offset: i64) {
         let micros = ff::AVRational { num: 1, den: 1_000_000 };
         // SAFETY: arithmetic on plain values.
