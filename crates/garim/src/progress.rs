@@ -52,7 +52,7 @@ impl Display {
         if let Some(bar) = &self.bar {
             bar.set_length(progress.total.unwrap_or(progress.frames));
             bar.set_position(progress.frames);
-        } else if !quiet && self.line.elapsed() >= LINE_EVERY {
+        } else if !quiet && pace.fps > 0.0 && self.line.elapsed() >= LINE_EVERY {
             self.line = Instant::now();
             eprintln!("{}: {}", self.name, line(progress, pace));
         }

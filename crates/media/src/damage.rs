@@ -14,7 +14,6 @@ const MAX_IN_FLIGHT: usize = 256;
 struct InFlight {
     key: i64,
     duration: i64,
-    sync: bool,
     spoiled: bool,
 }
 
@@ -57,32 +56,35 @@ impl Damage {
         if self.in_flight.len() == MAX_IN_FLIGHT {
             self.in_flight.pop_front();
         }
-        self.in_flight.push_back(InFlight { key, duration, sync, spoiled });
+        self.in_flight.push_back(InFlight { key, duration, spoiled });
     }
 
-    /// The decoder complained, it does not say of which frame.
+    /// The decoder complained, it does not say of which frame: everything in flight is spoiled, and
+    /// what comes until the next sync packet. One already in flight heals nothing, because the
+    /// complaint may be about that one.
     pub(crate) fn complained(&mut self) {
-        let mut healed = false;
-        for (i, packet) in self.in_flight.iter_mut().enumerate() {
-            // A sync packet behind the oldest one may have been decoded well, but the complaint
-            // may also be about it: it is spoiled, what follows it is not.
-            healed |= packet.sync && i > 0;
+        self.spoil_from(0);
+    }
+
+    fn spoil_from(&mut self, first: usize) {
+        for packet in self.in_flight.iter_mut().skip(first) {
             packet.spoiled = true;
         }
-        self.spoiled |= !healed;
+        self.spoiled = true;
     }
 
-    /// A frame came out with time stamp `key`.
-    pub(crate) fn received(&mut self, key: i64) -> Origin {
-        match self.in_flight.iter().position(|p| p.key == key) {
-            Some(i) => {
-                let packet = self.in_flight.remove(i);
-                packet.map_or(Origin { duration: 0, intact: false }, |p| Origin {
-                    duration: p.duration,
-                    intact: !p.spoiled,
-                })
-            }
-            None => Origin { duration: 0, intact: !self.spoiled },
+    /// A frame came out with time stamp `key`. `clean`: the decoder did not mark it as concealed or
+    /// corrupt; a marked one spoils those predicted from it too, though the decoder says nothing
+    /// of them.
+    pub(crate) fn received(&mut self, key: i64, clean: bool) -> Origin {
+        let place = self.in_flight.iter().position(|p| p.key == key);
+        let packet = place.and_then(|i| self.in_flight.remove(i));
+        if !clean {
+            self.spoil_from(place.unwrap_or(0));
+        }
+        match packet {
+            Some(p) => Origin { duration: p.duration, intact: clean && !p.spoiled },
+            None => Origin { duration: 0, intact: clean && !self.spoiled },
         }
     }
 }
@@ -92,7 +94,7 @@ mod tests {
     use super::*;
 
     fn intact(damage: &mut Damage, keys: &[i64]) -> Vec<bool> {
-        keys.iter().map(|&k| damage.received(k).intact).collect()
+        keys.iter().map(|&k| damage.received(k, true).intact).collect()
     }
 
     #[test]
@@ -126,16 +128,28 @@ mod tests {
     }
 
     #[test]
-    fn a_complaint_spoils_all_in_flight_and_what_follows_without_a_sync_frame() {
+    fn a_complaint_spoils_all_in_flight_and_what_follows_until_the_next_sync_frame() {
         let mut d = Damage::new();
         d.sent(0, 1, true, false);
-        assert!(d.received(0).intact);
+        assert!(d.received(0, true).intact);
         d.sent(1, 1, false, false);
-        d.sent(2, 1, false, false);
+        d.sent(2, 1, true, false);
         d.complained();
         d.sent(3, 1, false, false);
         d.sent(4, 1, true, false);
         assert_eq!(intact(&mut d, &[1, 2, 3, 4]), [false, false, false, true]);
+    }
+
+    #[test]
+    fn a_concealed_frame_spoils_those_predicted_from_it() {
+        let mut d = Damage::new();
+        for k in 0..4 {
+            d.sent(k, 1, k == 0, false);
+        }
+        assert!(d.received(0, true).intact);
+        assert!(!d.received(1, false).intact);
+        d.sent(4, 1, true, false);
+        assert_eq!(intact(&mut d, &[2, 3, 4]), [false, false, true]);
     }
 
     #[test]

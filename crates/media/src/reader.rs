@@ -163,6 +163,13 @@ impl Reader {
         picture::color(&self.info.video)
     }
 
+    /// How many frames may be shown before one they were predicted from: as many frames before a
+    /// damaged one may be damaged too.
+    pub fn reorder_depth(&self) -> usize {
+        // H.264 and HEVC know no more than 16 (their decoded picture buffers' size).
+        usize::try_from(self.decoder.get().has_b_frames).map_or(16, |n| n.min(16))
+    }
+
     /// What happened so far; `expected` is final once [`Reader::next`] returned `None`.
     pub fn stats(&self) -> ReadStats {
         self.stats
@@ -337,15 +344,15 @@ impl Reader {
             return Err(self.source.refused(INTERLACED));
         }
         let own = if av.pts == ff::AV_NOPTS_VALUE { av.pkt_dts } else { av.pts };
-        let origin = self.damage.received(own);
         let clean = av.flags & ff::AV_FRAME_FLAG_CORRUPT as i32 == 0 && av.decode_error_flags == 0;
+        let origin = self.damage.received(own, clean);
         let base = self.info.video.time_base;
         let stamp = av.best_effort_timestamp;
         let ticks = self.next_ticks(stamp, base);
         let frame = self.copier.copy(&self.decoded, self.stats.frames, Pts::new(ticks, base))?;
         self.errors_in_a_row = 0;
         self.stats.frames += 1;
-        let intact = origin.intact && clean;
+        let intact = origin.intact;
         self.stats.damaged += u64::from(!intact);
         Ok(Decoded { frame, intact, duration: origin.duration })
     }

@@ -132,7 +132,7 @@ fn feed(
             // What a detector would say of a damaged frame means nothing.
             let wanted = decoded.intact && !look.passes.is_empty();
             if let (Some(seat), true) = (seats.last_mut(), wanted) {
-                seat.seen = Seen::Detected;
+                seat.seen = Seen::Detected; // It cannot be Damaged here: the one after it is not in.
                 if work.send(Work { frame, look }).is_err() {
                     return Ok(seats);
                 }
@@ -141,6 +141,12 @@ fn feed(
         let Some(decoded) = next else { return Ok(seats) };
         let (difference, fresh) = scenes.next(&decoded.frame)?;
         let seen = if decoded.intact { Seen::Skipped } else { Seen::Damaged };
+        if seen == Seen::Damaged {
+            // Frames shown before it may have been predicted from it.
+            let depth = reader.reorder_depth().min(seats.len());
+            let before = seats.len() - depth;
+            seats[before..].iter_mut().for_each(|seat| seat.seen = Seen::Damaged);
+        }
         seats.push(Seat { pts: decoded.frame.pts, seen, difference });
         progress(seats.len() as u64);
         waiting = Some((decoded, fresh));
@@ -280,9 +286,10 @@ fn conclude(
     let mut frames = Vec::with_capacity(seats.len());
     for ((seat, finding), &cut) in seats.iter().zip(findings).zip(&cut) {
         // A frame counts as looked at only when its finding arrived.
-        let seen = match (seat.seen, &finding) {
-            (Seen::Detected, None) => Seen::Skipped,
-            (seen, _) => seen,
+        let (seen, finding) = match (seat.seen, finding) {
+            (Seen::Detected, None) => (Seen::Skipped, None),
+            (Seen::Damaged, _) => (Seen::Damaged, None),
+            other => other,
         };
         analysis.frame(seat.pts, seen, cut);
         frames.push(Observation { pts: seat.pts, cut, finding });

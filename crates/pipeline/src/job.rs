@@ -13,7 +13,7 @@ use media::{EncodeSettings, MediaError, Reader, Streams};
 use redact::{EffectKind, Model, PlanHeader, Policy, Shape};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use vision::models;
+use vision::models::{self, Installed};
 use vision::{Detector, Engine, FaceDetector, Gallery, Recognizer, identify};
 
 use crate::analyse::{Analysed, Analyst, analyse};
@@ -132,12 +132,13 @@ pub fn run(spec: &JobSpec, emit: &mut dyn FnMut(Progress)) -> Result<Report, Job
         policy: &policy,
     };
     let input = FileHash { path: spec.input.clone(), sha256: sha256(&spec.input)? };
-    let job = Job { spec, engine: &engine, analyst, input };
+    let job = Job { spec, installed: &installed, engine: &engine, analyst, input };
     if spec.still { job.still(detector, emit) } else { job.video(detector, emit) }
 }
 
 struct Job<'a> {
     spec: &'a JobSpec,
+    installed: &'a Installed,
     engine: &'a Engine,
     analyst: Analyst<'a>,
     input: FileHash,
@@ -219,11 +220,7 @@ impl Job<'_> {
         times: Times,
     ) -> Result<Report, JobError> {
         let spec = self.spec;
-        let models: Vec<Model> = models::Model::ALL
-            .iter()
-            .map(|model| model.pinned())
-            .map(|m| Model { name: m.name.to_owned(), sha256: m.sha256.to_owned() })
-            .collect();
+        let models = used(self.installed)?;
         let plan = match &spec.plan {
             Some(path) => {
                 let header = PlanHeader {
@@ -245,6 +242,20 @@ impl Job<'_> {
         let names = self.names();
         Ok(Report::new(analysed, rendered, &names, &self.input, output, plan, models, &times))
     }
+}
+
+/// The models that looked, and the runtime that ran them (which may be the user's own).
+fn used(installed: &Installed) -> Result<Vec<Model>, JobError> {
+    let mut models = Vec::new();
+    for model in models::Model::ALL {
+        let pinned = model.pinned();
+        let sha256 = match model {
+            models::Model::Runtime => sha256(installed.path(model))?,
+            _ => pinned.sha256.to_owned(), // Checked when they were read.
+        };
+        models.push(Model { name: pinned.name.to_owned(), sha256 });
+    }
+    Ok(models)
 }
 
 /// Tells progress, not too often.

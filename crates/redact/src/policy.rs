@@ -66,7 +66,7 @@ pub enum PolicyError {
     /// Finer than what withstood the attack.
     #[error(
         "--cells {0}: at most {max}: with more cells over a face, the frames of a moving face \
-         together give it back (a mosaic of 12 was recognised in every test); use --cells {max} or fewer",
+         together give it back (48 frames gave back every face under a plain mosaic of 12); use --cells {max} or fewer",
         max = Policy::MAX_CELLS
     )]
     TooManyCells(u8),

@@ -178,8 +178,11 @@ fn locate_in(dirs: &[PathBuf], runtime: Option<PathBuf>) -> Result<Installed, Er
     let runtime = match runtime {
         Some(path) if path.is_file() => path,
         Some(path) => {
-            let missing = std::io::Error::from(std::io::ErrorKind::NotFound);
-            return Err(Error::io(path)(missing));
+            return Err(Error::Engine(format!(
+                "ORT_DYLIB_PATH is {}, which is not a file; correct it, or unset it and run `garim \
+                 models fetch`",
+                path.display()
+            )));
         }
         None => find(Model::Runtime)?,
     };

@@ -15,7 +15,7 @@ pub fn run() -> Result<ExitCode> {
     let mut well = true;
     let mut line = |ok: bool, what: &str, detail: String| {
         well &= ok;
-        print(format_args!("{} {what:<14} {detail}", if ok { "ok  " } else { "FAIL" }));
+        print(format_args!("{} {what:<33} {detail}", if ok { "ok  " } else { "FAIL" }));
     };
     line(true, "FFmpeg", media::ffmpeg_version());
     if media::has_x264() {

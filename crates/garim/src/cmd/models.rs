@@ -32,7 +32,7 @@ fn list() -> bool {
         let pinned = status.model.pinned();
         well &= status.state.is_ok();
         let state = status.state.err().map_or("ok".to_owned(), |e| e.to_string());
-        print(format_args!("{:<14} {:<12} {place}  {state}", pinned.name, pinned.licence));
+        print(format_args!("{:<34} {:<10} {place}  {state}", pinned.name, pinned.licence));
     }
     well
 }
