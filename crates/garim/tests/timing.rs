@@ -70,6 +70,21 @@ fn variable_frame_times_and_the_last_frames_duration_stay() {
     assert_eq!(s.video("out.mp4")["duration"], s.video("in.mp4")["duration"]);
 }
 
+#[test]
+fn variable_frame_times_with_b_frames_stay() {
+    let s = Scratch::new();
+    s.clip(
+        "select=not(eq(mod(n\\,5)\\,3))",
+        "-fps_mode vfr -preset fast -bf 2 -video_track_timescale 30000 -an in.mp4",
+    );
+    assert_eq!(s.video("in.mp4")["has_b_frames"], 2);
+    s.mosaic("in.mp4", "");
+    assert_eq!(s.times("out.mp4"), s.times("in.mp4"));
+    assert_eq!(s.video("out.mp4")["duration"], s.video("in.mp4")["duration"]);
+    s.assert_covered("in.mp4", "out.mp4", FACE);
+    s.assert_plays("out.mp4");
+}
+
 /// Writes the display matrix of the first track of an MP4 (ISO/IEC 14496-12, 8.3.2).
 fn turn(s: &Scratch, file: &str, matrix: [i32; 4]) {
     let mut bytes = s.read(file);
