@@ -1,5 +1,7 @@
 //! Inputs that are no videos, damaged ones, and outputs that must not be.
 
+#![allow(clippy::unwrap_used)] // In helpers of tests too: a panic is a failure with a place.
+
 mod support;
 
 use support::pixels::{self, Luma};

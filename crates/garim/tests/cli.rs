@@ -1,5 +1,7 @@
 //! What the command line says of itself, what it takes, and its other commands.
 
+#![allow(clippy::unwrap_used)] // In helpers of tests too: a panic is a failure with a place.
+
 mod support;
 
 use std::path::Path;

@@ -2,6 +2,8 @@
 //!
 //! `--crf 0` is lossless, so what the painter did shows exactly.
 
+#![allow(clippy::unwrap_used)] // In helpers of tests too: a panic is a failure with a place.
+
 mod support;
 
 use std::collections::HashSet;

@@ -1,5 +1,7 @@
 //! When something breaks, there is an error, a next step, and no output; never a clean copy.
 
+#![allow(clippy::unwrap_used)] // In helpers of tests too: a panic is a failure with a place.
+
 mod support;
 
 use std::io::{BufRead, BufReader};

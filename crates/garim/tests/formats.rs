@@ -1,5 +1,7 @@
 //! Every container and codec that is taken, and clear refusals of those that are not.
 
+#![allow(clippy::unwrap_used)] // In helpers of tests too: a panic is a failure with a place.
+
 mod support;
 
 use support::pixels::{self, Rect};
@@ -128,6 +130,38 @@ fn sound_that_mp4_cannot_carry_becomes_aac_in_step_with_a_warning() {
     assert!((-12.0..3.0).contains(&moved), "the tone moved by {moved:.1} ms");
     let length = (after.len() as f64 - before.len() as f64) / 48.0;
     assert!(length.abs() < 30.0, "the sound is {length:.1} ms longer");
+}
+
+#[test]
+fn sound_at_rates_that_aac_lacks_is_resampled_whole() {
+    let s = Scratch::new();
+    for (rate, expected) in [(6000, "8000"), (192_000, "96000")] {
+        s.clip("", &format!("-ar {rate} -c:a adpcm_ms in.avi"));
+        s.mosaic("in.avi", "--overwrite");
+        assert_eq!(s.streams("out.mp4")[1]["sample_rate"], expected);
+        let (before, after) = (samples(&s, "in.avi"), samples(&s, "out.mp4"));
+        let longer = (after.len() as f64 - before.len() as f64) / 48.0;
+        assert!((-20.0..150.0).contains(&longer), "{rate} Hz: {longer:.1} ms longer");
+        let loud = |samples: &[f64]| samples.iter().map(|v| v * v).sum::<f64>();
+        let share = loud(&after) / loud(&before);
+        assert!((0.85..1.15).contains(&share), "{rate} Hz: {share}");
+    }
+}
+
+#[test]
+fn a_fragmented_mp4_is_covered() {
+    is_covered("mp4", "-g 8 -movflags +frag_keyframe+empty_moov -c:a aac", Some("copied"));
+}
+
+#[test]
+fn a_transport_stream_whose_clock_runs_over_keeps_its_gaps() {
+    let s = Scratch::new();
+    // The clock has 33 bits: it starts again after 95443.7 s.
+    s.clip("", "-c:a aac -output_ts_offset 95442.1 in.ts");
+    let report = s.mosaic("in.ts", "");
+    let gaps: Vec<_> = s.times("out.mp4").windows(2).map(|w| w[1] - w[0]).collect();
+    assert_eq!(gaps, vec![support::Seconds::new(1, 30); 23]);
+    assert_eq!(report["warnings"], serde_json::json!([]));
 }
 
 #[test]

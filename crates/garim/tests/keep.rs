@@ -1,5 +1,7 @@
 //! Keeping one person: shown, and nobody else.
 
+#![allow(clippy::unwrap_used)] // In helpers of tests too: a panic is a failure with a place.
+
 mod support;
 
 use support::Scratch;

@@ -1,5 +1,7 @@
 //! What is in the files that `garim mosaic` writes, and what is not.
 
+#![allow(clippy::unwrap_used)] // In helpers of tests too: a panic is a failure with a place.
+
 mod support;
 
 use serde_json::{Value, json};

@@ -1,5 +1,7 @@
 //! Photos: upright, covered, and without what they tell besides the picture.
 
+#![allow(clippy::unwrap_used)] // In helpers of tests too: a panic is a failure with a place.
+
 mod support;
 
 use image::{DynamicImage, GenericImageView};

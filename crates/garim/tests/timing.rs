@@ -1,5 +1,7 @@
 //! Every frame, at its time, turned and coloured as before, and the sound to the bit.
 
+#![allow(clippy::unwrap_used)] // In helpers of tests too: a panic is a failure with a place.
+
 mod support;
 
 use support::{FACE, Packet, Scratch, Seconds, time_base};

@@ -1,6 +1,8 @@
 //! What goes wrong when FFmpeg is used in the obvious way, each with a test that it does not here.
 //! (Carrying only the main picture and sound, without metadata: `crates/garim/tests/outputs.rs`.)
 
+#![allow(clippy::unwrap_used)] // In helpers of tests too: a panic is a failure with a place.
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 

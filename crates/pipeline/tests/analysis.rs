@@ -1,6 +1,8 @@
 //! The first pass with detectors that do what a test says: whatever goes wrong in them, there is no
 //! plan; and a plan covers what they found, and whole frames where nobody could look.
 
+#![allow(clippy::unwrap_used)] // In helpers of tests too: a panic is a failure with a place.
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
