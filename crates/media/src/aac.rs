@@ -102,6 +102,7 @@ impl AacTranscoder {
         // SAFETY: a null packet starts the flush.
         unsafe { ff::avcodec_send_packet(self.decoder.as_ptr(), ptr::null()) };
         self.decode()?;
+        self.convert(ptr::null_mut(), 0)?;
         let mut packets = self.encode(true)?;
         // SAFETY: a null frame starts the flush.
         check("AAC", unsafe { ff::avcodec_send_frame(self.encoder.as_ptr(), ptr::null()) })?;
@@ -137,16 +138,22 @@ impl AacTranscoder {
                 Some(next) => self.silence(at.saturating_sub(next))?,
             }
         }
-        let converted = self.frame(samples)?;
-        // SAFETY: `converted` has room for `samples` samples in the encoder's format.
+        let input = self.decoded.get().extended_data;
+        self.convert(input.cast(), samples)
+    }
+
+    /// Converts `samples` samples at `input` (null: what the resampler still holds) into the fifo.
+    fn convert(&mut self, input: *mut *const u8, samples: i32) -> Result<(), MediaError> {
+        // SAFETY: the resampler is open; the result is an upper bound of what it will give.
+        let room = check("resampler", unsafe { ff::swr_get_out_samples(self.resampler, samples) })?;
+        if room == 0 {
+            return Ok(());
+        }
+        let converted = self.frame(room)?;
+        // SAFETY: `converted` has room for `room` samples in the encoder's format, and `input` is
+        // null or holds `samples` samples in the decoder's.
         let n = check("resampler", unsafe {
-            ff::swr_convert(
-                self.resampler,
-                converted.get().extended_data,
-                samples,
-                self.decoded.get().extended_data.cast(),
-                samples,
-            )
+            ff::swr_convert(self.resampler, converted.get().extended_data, room, input, samples)
         })?;
         self.append(&converted, n)
     }
