@@ -21,7 +21,10 @@ use crate::progress::Display;
 
 pub fn run(args: &MosaicArgs) -> Result<ExitCode> {
     if let Err(e) = Policy::new(args.effect.into(), args.cells, args.shape.into(), args.pad) {
-        Cli::command().error(ErrorKind::ValueValidation, e).exit(); // Exit code 2.
+        let mut cli = Cli::command();
+        cli.build();
+        let command = cli.find_subcommand_mut("mosaic").context("no such subcommand")?;
+        command.error(ErrorKind::ValueValidation, e).exit(); // Exit code 2.
     }
     let items = inputs::expand(&args.inputs, args.output.as_deref(), args.out_dir.as_deref())?;
     let keep = inputs::keep(&args.keep)?;
