@@ -41,7 +41,14 @@ impl Default for EncodeSettings {
 /// A compressed picture that was redacted before it was compressed. Only the encoder makes one.
 ///
 /// ```compile_fail,E0451
-/// let _ = media::Encoded { packet: todo!() }; // private fields
+/// fn forge(encoded: media::Encoded) -> media::Encoded {
+///     media::Encoded { ..encoded } // its field is private
+/// }
+/// ```
+/// ```
+/// fn pass(encoded: media::Encoded) -> media::Encoded {
+///     encoded
+/// }
 /// ```
 pub struct Encoded {
     pub(crate) packet: Packet,
