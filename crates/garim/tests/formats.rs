@@ -212,6 +212,60 @@ fn a_playlist_of_fragmented_mp4() {
     s.assert_plays("out.mp4");
 }
 
+/// Two recordings in one playlist: each has its own clock, which starts again.
+fn joined(s: &Scratch) {
+    std::fs::create_dir(s.path("live")).unwrap();
+    s.clip("", "-g 12 -c:a aac live/0.ts");
+    s.clip("hflip", "-g 12 -c:a aac live/1.ts");
+    s.write(
+        "live/list.m3u8",
+        "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:0.8,\n0.ts\n#EXT-X-DISCONTINUITY\n\
+         #EXTINF:0.8,\n1.ts\n#EXT-X-ENDLIST\n",
+    );
+}
+
+#[test]
+fn recordings_joined_in_a_playlist_follow_each_other() {
+    let s = Scratch::new();
+    joined(&s);
+    let report = s.mosaic("live", "--keep @made/keep_man.jpg");
+    // The last pictures before the join may count as damaged: no one can tell what is missing there.
+    assert!(report["frames"]["covered"].as_u64().unwrap() >= 44, "{report:#}");
+    assert_eq!(report["frames"]["untouched"], 0, "{report:#}");
+    assert_joined(&s);
+    let (before, after) = ([s.luma("live/0.ts"), s.luma("live/1.ts")], s.luma("out.mp4"));
+    pixels::assert_all_covered(&before[0], &after[..24], FACE);
+    let mirrored = Rect { x: 320 - FACE.x - FACE.width, ..FACE };
+    pixels::assert_all_covered(&before[1], &after[24..], mirrored);
+}
+
+#[test]
+fn convert_joins_recordings_too() {
+    let s = Scratch::new();
+    joined(&s);
+    s.garim("convert live -o out.mp4").ok();
+    assert_joined(&s);
+}
+
+/// Both recordings are there, one after the other, picture and sound in step.
+fn assert_joined(s: &Scratch) {
+    let times = s.times("out.mp4");
+    assert_eq!(times.len(), 48);
+    for (i, pair) in times.windows(2).enumerate() {
+        let gap = (pair[1] - pair[0]).as_f64();
+        let most = if i == 23 { 0.1 } else { 0.0334 };
+        assert!((0.0333..=most).contains(&gap), "{gap} s after frame {i}");
+    }
+    let sound = s.packets("out.mp4", "a:0");
+    let both = s.packets("live/0.ts", "a:0").len() + s.packets("live/1.ts", "a:0").len();
+    assert_eq!(sound.len(), both);
+    // In each recording the sound begins as long before the picture as in its source.
+    let lead = |file: &str| (s.times(file)[0] - s.packets(file, "a:0")[0].pts).as_f64();
+    let second = times[24].as_f64() - sound[both / 2].pts.as_f64();
+    assert!((second - lead("live/1.ts")).abs() < 0.001, "{second} s");
+    s.assert_plays("out.mp4");
+}
+
 #[test]
 fn a_folder_with_a_playlist() {
     let s = playlist("mpegts");

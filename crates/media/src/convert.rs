@@ -7,6 +7,7 @@ use ffmpeg_sys_the_third as ff;
 use serde::Serialize;
 
 use crate::aac::AacTranscoder;
+use crate::clock::Clock;
 use crate::reader::{Audio, Item, Reader, Streams};
 use crate::source::Source;
 use crate::sys::{self, Packet};
@@ -68,11 +69,11 @@ fn remux(
         let parameters = source.parameters(index)?;
         let lane = if mp4_carries(parameters.codec_id) {
             let to = muxer.add(&Parameters::copy(parameters)?, base)?;
-            Lane { from: index, to, base, last: i64::MIN, aac: None }
+            Lane { from: index, to, base, aac: None }
         } else {
             let aac = AacTranscoder::open(parameters, base)?;
             let to = muxer.add(&aac.parameters()?, aac.time_base())?;
-            Lane { from: index, to, base, last: i64::MIN, aac: Some(aac) }
+            Lane { from: index, to, base, aac: Some(aac) }
         };
         lanes.push(lane);
     }
@@ -81,10 +82,7 @@ fn remux(
         muxer.set_tag(0, b"hvc1")?; // The tag that Apple's players insist on.
     }
     muxer.start(info.video.time_base)?;
-    let offset = match source.free_clock {
-        true => crate::reader::clock_offset_of(&source, video, audio)?,
-        false => 0,
-    };
+    let mut clock = Clock::of(&source, video)?;
     let mut packet = Packet::new()?;
     loop {
         packet.reset();
@@ -101,7 +99,7 @@ fn remux(
             continue;
         };
         let mut packet = packet.take()?;
-        lane.straighten(packet.get_mut(), offset);
+        clock.straighten(packet.get_mut(), lane.from, lane.base);
         progress(lane.base.seconds(packet.get().pts), info.duration);
         lane.write(packet, &mut muxer)?;
     }
@@ -116,7 +114,6 @@ struct Lane {
     from: usize,
     to: usize,
     base: TimeBase,
-    last: i64,
     /// For sound that MP4 cannot carry.
     aac: Option<AacTranscoder>,
 }
@@ -136,22 +133,6 @@ impl Lane {
             muxer.write(packet, self.to, aac.time_base())?;
         }
         Ok(())
-    }
-
-    /// Moves the clock by `offset` microseconds and keeps decoding times rising, which MP4 insists on.
-    fn straighten(&mut self, p: &mut ff::AVPacket, offset: i64) {
-        let micros = ff::AVRational { num: 1, den: 1_000_000 };
-        // SAFETY: arithmetic on plain values.
-        let by = unsafe { ff::av_rescale_q(offset, micros, sys::rational(self.base)) };
-        if p.dts == ff::AV_NOPTS_VALUE {
-            p.dts = if p.pts == ff::AV_NOPTS_VALUE { self.last.max(0) } else { p.pts };
-        } else {
-            p.dts = p.dts.saturating_add(by);
-        }
-        p.pts = if p.pts == ff::AV_NOPTS_VALUE { p.dts } else { p.pts.saturating_add(by) };
-        p.dts = p.dts.max(self.last.saturating_add(1));
-        p.pts = p.pts.max(p.dts);
-        self.last = p.dts;
     }
 }
 

@@ -12,6 +12,7 @@
 #![allow(clippy::unnecessary_cast)]
 
 mod aac;
+mod clock;
 mod convert;
 mod damage;
 mod encoder;

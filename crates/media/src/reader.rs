@@ -6,6 +6,7 @@ use std::ptr;
 use domain::{Frame, Pts, TimeBase};
 use ffmpeg_sys_the_third as ff;
 
+use crate::clock::Clock;
 use crate::damage::Damage;
 use crate::picture::{self, Copier};
 use crate::source::{MAX_PIXELS, Source};
@@ -87,8 +88,7 @@ pub struct Reader {
     state: State,
     errors_in_a_row: u32,
     last: Option<i64>,
-    /// Added to every time stamp: undoes the free-running clock of MPEG-TS. In microseconds.
-    offset: i64,
+    clock: Clock,
     packets: u64,
     stats: ReadStats,
 }
@@ -117,8 +117,9 @@ impl Reader {
             Streams::Video => None,
             Streams::VideoAndAudio => source.best(ff::AVMediaType::AUDIO, video as i32),
         };
+        let clock = Clock::of(&source, video)?;
         for (index, &stream) in source.streams().iter().enumerate() {
-            let wanted = index == video || Some(index) == audio;
+            let wanted = index == video || Some(index) == audio || clock.minds(index);
             // SAFETY: streams live as long as the source; discard is a plain setting of ours.
             unsafe {
                 (*stream).discard =
@@ -126,7 +127,6 @@ impl Reader {
             }
         }
         let decoder = open_decoder(&source, video)?;
-        let offset = if source.free_clock { clock_offset_of(&source, video, audio)? } else { 0 };
         Ok(Self {
             decoder,
             copier: Copier::new(layout, picture::color(&info.video)),
@@ -138,7 +138,7 @@ impl Reader {
             state: State::Reading,
             errors_in_a_row: 0,
             last: None,
-            offset,
+            clock,
             packets: 0,
             stats: ReadStats::default(),
             source,
@@ -175,9 +175,9 @@ impl Reader {
         self.stats
     }
 
-    /// Seconds by which every time stamp was moved so that an MPEG-TS clock starts at zero.
+    /// Seconds by which the time stamps were moved so that an MPEG-TS clock starts at zero.
     pub fn clock_offset(&self) -> f64 {
-        self.offset as f64 / 1e6
+        self.clock.first()
     }
 
     /// How the main audio is to be carried, if this reader hands it out.
@@ -255,14 +255,16 @@ impl Reader {
             return self.drain().map(|()| None);
         }
         let index = usize::try_from(self.packet.get().stream_index).ok();
+        if let Some(index) = index.filter(|&index| self.clock.minds(index)) {
+            let base = self.stream_base(Some(index))?;
+            self.clock.straighten(self.packet.get_mut(), index, base);
+        }
         if index == Some(self.video) {
             self.send()?;
             Ok(None)
         } else if index.is_some() && index == self.audio {
             let base = self.stream_base(self.audio)?;
-            let mut packet = self.packet.take()?;
-            self.shift(packet.get_mut(), base);
-            Ok(Some(Audio { packet, base }))
+            Ok(Some(Audio { packet: self.packet.take()?, base }))
         } else {
             Ok(None)
         }
@@ -348,7 +350,7 @@ impl Reader {
         let origin = self.damage.received(own, clean);
         let base = self.info.video.time_base;
         let stamp = av.best_effort_timestamp;
-        let ticks = self.next_ticks(stamp, base);
+        let ticks = self.next_ticks(stamp);
         let frame = self.copier.copy(&self.decoded, self.stats.frames, Pts::new(ticks, base))?;
         self.errors_in_a_row = 0;
         self.stats.frames += 1;
@@ -358,8 +360,8 @@ impl Reader {
     }
 
     /// The frame's own time stamp, or the next tick where it has none or repeats the last.
-    fn next_ticks(&mut self, stamp: i64, base: TimeBase) -> i64 {
-        let wanted = (stamp != ff::AV_NOPTS_VALUE).then(|| stamp.saturating_add(self.ticks(base)));
+    fn next_ticks(&mut self, stamp: i64) -> i64 {
+        let wanted = (stamp != ff::AV_NOPTS_VALUE).then_some(stamp);
         let ticks = match (wanted, self.last) {
             (Some(t), Some(last)) if t > last => t,
             (Some(t), None) => t,
@@ -387,27 +389,7 @@ impl Reader {
         let stream = self.source.stream(index.unwrap_or(self.video))?;
         sys::time_base(stream.time_base).ok_or_else(|| self.source.input("has no time base"))
     }
-
-    /// The clock offset in ticks of `base`.
-    fn ticks(&self, base: TimeBase) -> i64 {
-        if self.offset == 0 {
-            return 0;
-        }
-        // SAFETY: arithmetic on plain values.
-        unsafe { ff::av_rescale_q(self.offset, MICROSECONDS, sys::rational(base)) }
-    }
-
-    fn shift(&self, packet: &mut ff::AVPacket, base: TimeBase) {
-        let by = self.ticks(base);
-        for stamp in [&mut packet.pts, &mut packet.dts] {
-            if *stamp != ff::AV_NOPTS_VALUE {
-                *stamp = stamp.saturating_add(by);
-            }
-        }
-    }
 }
-
-const MICROSECONDS: ff::AVRational = ff::AVRational { num: 1, den: 1_000_000 };
 
 const INTERLACED: &str = "is interlaced (each picture holds two moments), which is not covered \
      safely yet; deinterlace it first (ffmpeg -i IN -vf bwdif -c:v libx264 -crf 16 OUT.mp4)";
@@ -453,25 +435,4 @@ fn open_decoder(source: &Source, video: usize) -> Result<CodecContext, MediaErro
         return Err(source.input(format!("has video that cannot be decoded: {}", sys::why(code))));
     }
     Ok(decoder)
-}
-
-/// Minus the earliest start of the streams read, in microseconds.
-pub(crate) fn clock_offset_of(
-    source: &Source,
-    video: usize,
-    audio: Option<usize>,
-) -> Result<i64, MediaError> {
-    // The audio counts even when only frames are read, so that both passes see one clock.
-    let audio = audio.or_else(|| source.best(ff::AVMediaType::AUDIO, video as i32));
-    let mut earliest = None;
-    for index in [Some(video), audio].into_iter().flatten() {
-        let stream = source.stream(index)?;
-        if stream.start_time != ff::AV_NOPTS_VALUE {
-            // SAFETY: arithmetic on plain values.
-            let start =
-                unsafe { ff::av_rescale_q(stream.start_time, stream.time_base, MICROSECONDS) };
-            earliest = Some(earliest.map_or(start, |e: i64| e.min(start)));
-        }
-    }
-    Ok(earliest.map_or(0, |e| -e))
 }

@@ -213,6 +213,8 @@ pub(crate) struct Muxer {
     path: PathBuf,
     context: *mut ff::AVFormatContext,
     started: bool,
+    /// Last decoding time of every stream, in its own ticks.
+    last: Vec<i64>,
 }
 
 // SAFETY: any thread, one at a time; not Sync.
@@ -236,7 +238,7 @@ impl Muxer {
                 url.as_ptr(),
             )
         })?;
-        let muxer = Self { path: path.to_owned(), context, started: false };
+        let muxer = Self { path: path.to_owned(), context, started: false, last: Vec::new() };
         // SAFETY: the context was allocated above; pb is closed in Drop.
         let code = unsafe {
             (*context).flags |= ff::AVFMT_FLAG_BITEXACT as i32;
@@ -261,6 +263,7 @@ impl Muxer {
             // The tag of another container means nothing in this one.
             (*stream.codecpar).codec_tag = 0;
             stream.time_base = rational(base);
+            self.last.push(i64::MIN);
             usize::try_from(stream.index).map_err(|_| out_of_memory())
         }
     }
@@ -373,6 +376,9 @@ impl Muxer {
         // SAFETY: valid packet; arithmetic only.
         unsafe { ff::av_packet_rescale_ts(packet.as_ptr(), rational(base), to) };
         let p = packet.get_mut();
+        if let Some(last) = self.last.get_mut(stream) {
+            order(p, last);
+        }
         p.stream_index = i32::try_from(stream).map_err(|_| out_of_memory())?;
         p.pos = -1;
         // SAFETY: the header was written; the call takes over the packet's reference.
@@ -406,6 +412,19 @@ impl Muxer {
         }
         Ok(code)
     }
+}
+
+/// Keeps decoding times rising, which MP4 insists on; times that do so already are not changed.
+fn order(p: &mut ff::AVPacket, last: &mut i64) {
+    if p.dts == ff::AV_NOPTS_VALUE {
+        p.dts = if p.pts == ff::AV_NOPTS_VALUE { (*last).max(0) } else { p.pts };
+    }
+    if p.pts == ff::AV_NOPTS_VALUE {
+        p.pts = p.dts;
+    }
+    p.dts = p.dts.max(last.saturating_add(1));
+    p.pts = p.pts.max(p.dts);
+    *last = p.dts;
 }
 
 impl Drop for Muxer {
