@@ -149,6 +149,19 @@ fn turned_by_270_degrees_stays_turned_and_is_covered() {
 }
 
 #[test]
+fn a_mirrored_selfie_stays_mirrored_and_is_covered() {
+    let s = Scratch::new();
+    s.clip("hflip", "-c:a aac in.mp4");
+    turn(&s, "in.mp4", [-1, 0, 0, 1]);
+    s.mosaic("in.mp4", "");
+    let matrix = |file: &str| s.video(file)["side_data_list"][0]["displaymatrix"].clone();
+    assert!(matrix("in.mp4").as_str().unwrap().contains("-65536"), "{}", matrix("in.mp4"));
+    assert_eq!(matrix("out.mp4"), matrix("in.mp4"));
+    let face = support::pixels::Rect { x: 320 - FACE.x - FACE.width, ..FACE };
+    s.assert_covered("in.mp4", "out.mp4", face);
+}
+
+#[test]
 fn pixels_that_are_not_square_stay_so() {
     let s = Scratch::new();
     s.clip("setsar=4/3", "-an in.mp4");
@@ -255,6 +268,37 @@ fn frames_hidden_by_an_edit_list_do_not_come_back() {
     assert_eq!(s.packets("out.mp4", "v:0").len(), s.times("in.mp4").len(), "hidden frames");
     assert_eq!(report["warnings"], serde_json::json!([]), "hidden frames are not missing ones");
     s.assert_covered("in.mp4", "out.mp4", FACE);
+}
+
+/// Where a phone cuts off the end of a clip without encoding it again.
+#[test]
+fn frames_hidden_behind_the_end_do_not_come_back() {
+    let s = Scratch::new();
+    s.clip("", "-c:v libx264 -g 100 -bf 2 -preset fast -an in.mp4");
+    let mut bytes = s.read("in.mp4");
+    // The duration of the first edit (ISO/IEC 14496-12, 8.6.6), in milliseconds.
+    let edit = bytes.windows(4).position(|w| w == b"elst").unwrap() + 12;
+    assert_eq!(bytes[edit..edit + 4], 800u32.to_be_bytes());
+    bytes[edit..edit + 4].copy_from_slice(&400u32.to_be_bytes());
+    s.write("in.mp4", bytes);
+    let shown = s.times("in.mp4");
+    assert_eq!(shown.len(), 12);
+    s.mosaic("in.mp4", "");
+    assert_eq!(s.times("out.mp4"), shown);
+    assert_eq!(s.packets("out.mp4", "v:0").len(), 12);
+    s.garim("convert in.mp4 -o copy.mp4").ok();
+    assert_eq!(s.times("copy.mp4"), shown);
+}
+
+#[test]
+fn convert_hides_what_an_edit_list_hides() {
+    let s = Scratch::new();
+    s.clip("", "-c:v libx264 -g 100 -bf 2 -preset fast -c:a aac whole.mp4");
+    s.ffmpeg("-ss 0.4 -i whole.mp4 -c copy in.mp4");
+    s.garim("convert in.mp4 -o out.mp4").ok();
+    assert_eq!(s.times("out.mp4"), s.times("in.mp4"));
+    let (before, after) = (s.luma("in.mp4"), s.luma("out.mp4"));
+    assert!(before.iter().zip(&after).all(|(a, b)| a.data == b.data));
 }
 
 #[test]

@@ -101,7 +101,12 @@ fn remux(
         let mut packet = packet.take()?;
         clock.straighten(packet.get_mut(), lane.from, lane.base);
         progress(lane.base.seconds(packet.get().pts), info.duration);
-        lane.write(packet, &mut muxer)?;
+        // Behind the end of an edit list. What one hides at the start has times below zero, which
+        // hides it in the output too, and the pictures after it may need it.
+        let p = packet.get();
+        if p.flags & ff::AV_PKT_FLAG_DISCARD as i32 == 0 || p.pts < 0 {
+            lane.write(packet, &mut muxer)?;
+        }
     }
     for lane in &mut lanes {
         lane.finish(&mut muxer)?;
