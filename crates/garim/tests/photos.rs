@@ -182,6 +182,14 @@ fn all_of_a_group_are_covered() {
     let report = s.json("report.json");
     assert_eq!(report["tracks"].as_array().unwrap().len(), 5, "{report:#}");
     assert!(ran.stdout.contains("5 faces followed"), "{}", ran.stdout);
+    let (before, after) =
+        (open(&s, "@pyfeat/multi_face.jpg").to_luma8(), open(&s, "out.jpg").to_luma8());
+    let changed = before.iter().zip(after.iter()).filter(|(a, b)| a.abs_diff(**b) > 12).count();
+    let side = |track: &serde_json::Value, name: &str| track[name][1].as_f64().unwrap();
+    let faces: f64 = (report["tracks"].as_array().unwrap().iter())
+        .map(|track| side(track, "width") * side(track, "height"))
+        .sum();
+    assert!(changed as f64 > 0.7 * faces, "{changed} pixels changed, the faces have {faces:.0}");
 }
 
 #[test]
