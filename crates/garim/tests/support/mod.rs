@@ -158,7 +158,11 @@ impl Scratch {
         );
         let output = self.command("ffmpeg", &args).output().unwrap();
         assert!(output.status.success());
-        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{file} decodes with warnings");
+        // FFmpeg 7 calls `-1` deprecated; FFmpeg 5 does not know its new name `demux`.
+        let complaints = String::from_utf8_lossy(&output.stderr);
+        let complaints: Vec<&str> =
+            complaints.lines().filter(|l| !l.contains("-enc_time_base -1 is deprecated")).collect();
+        assert_eq!(complaints, [""; 0], "{file} decodes with warnings");
     }
 }
 
