@@ -340,9 +340,9 @@ fn assert_same_away_from_the_face(before: &[pixels::Luma], after: &[pixels::Luma
     }
 }
 
-fn is_refused_unless_reduced(args: &str, word: &str) {
+fn is_refused_unless_reduced(filter: &str, args: &str, word: &str) {
     let s = Scratch::new();
-    s.clip("", &format!("{args} -an in.mp4"));
+    s.clip(filter, &format!("{args} -an in.mp4"));
     let error = s.refusal("in.mp4", "");
     assert!(error.contains("in.mp4") && error.contains("--to-8bit"), "{error}");
     assert!(error.contains(word), "{error}");
@@ -358,6 +358,7 @@ fn is_refused_unless_reduced(args: &str, word: &str) {
 #[test]
 fn ten_bit_hevc_is_refused_unless_reduced() {
     is_refused_unless_reduced(
+        "",
         "-c:v libx265 -x265-params log-level=error -pix_fmt yuv420p10le",
         "10 bits",
     );
@@ -365,14 +366,14 @@ fn ten_bit_hevc_is_refused_unless_reduced() {
 
 #[test]
 fn ten_bit_h264_is_refused_unless_reduced() {
-    is_refused_unless_reduced("-pix_fmt yuv420p10le", "10 bits");
+    is_refused_unless_reduced("", "-pix_fmt yuv420p10le", "10 bits");
 }
 
 #[test]
 fn hdr_is_refused_unless_reduced() {
     is_refused_unless_reduced(
-        "-c:v libx265 -x265-params log-level=error -pix_fmt yuv420p10le -color_primaries bt2020 \
-         -color_trc smpte2084 -colorspace bt2020nc",
+        "setparams=color_primaries=bt2020:color_trc=smpte2084:colorspace=bt2020nc",
+        "-c:v libx265 -x265-params log-level=error -pix_fmt yuv420p10le",
         "HDR",
     );
 }

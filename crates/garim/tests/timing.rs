@@ -59,7 +59,7 @@ fn variable_frame_times_and_the_last_frames_duration_stay() {
     let s = Scratch::new();
     s.clip(
         "select=not(eq(mod(n\\,5)\\,3))",
-        "-fps_mode vfr -bf 0 -bsf:v setts=duration=if(eq(N\\,18)\\,9000\\,DURATION) \
+        "-fps_mode vfr -bf 0 -bsf:v setts=duration=if(eq(N\\,18)\\,PTS*9/22\\,DURATION) \
          -video_track_timescale 30000 -c:a aac in.mp4",
     );
     let (times, last) = (s.times("in.mp4"), durations(&s, "in.mp4").pop().unwrap());
@@ -176,9 +176,10 @@ fn pixels_that_are_not_square_stay_so() {
 const COLOURS: [&str; 5] =
     ["color_range", "color_primaries", "color_transfer", "color_space", "chroma_location"];
 
-fn keeps_colours(args: &str, expected: [&str; 5]) {
+/// The filter tags the frames: options of the output no longer reach the encoder in FFmpeg 7.
+fn keeps_colours(filter: &str, args: &str, expected: [&str; 5]) {
     let s = Scratch::new();
-    s.clip("", &format!("{args} -an in.mp4"));
+    s.clip(filter, &format!("{args} -an in.mp4"));
     let colours = |file: &str| {
         let video = s.video(file);
         COLOURS.map(|name| video[name].as_str().unwrap_or("unknown").to_owned())
@@ -198,7 +199,8 @@ fn keeps_colours(args: &str, expected: [&str; 5]) {
 #[test]
 fn high_definition_colours_stay_tagged() {
     keeps_colours(
-        "-color_range tv -color_primaries bt709 -color_trc bt709 -colorspace bt709",
+        "setparams=range=tv:color_primaries=bt709:color_trc=bt709:colorspace=bt709",
+        "",
         ["tv", "bt709", "bt709", "bt709", "left"],
     );
 }
@@ -206,8 +208,9 @@ fn high_definition_colours_stay_tagged() {
 #[test]
 fn old_television_colours_stay_tagged() {
     keeps_colours(
-        "-color_range tv -color_primaries smpte170m -color_trc smpte170m -colorspace smpte170m \
-         -chroma_sample_location topleft",
+        "setparams=range=tv:color_primaries=smpte170m:color_trc=smpte170m:\
+         colorspace=smpte170m",
+        "-x264-params chromaloc=2",
         ["tv", "smpte170m", "smpte170m", "smpte170m", "topleft"],
     );
 }
@@ -215,7 +218,8 @@ fn old_television_colours_stay_tagged() {
 #[test]
 fn wide_gamut_colours_stay_tagged() {
     keeps_colours(
-        "-color_range tv -color_primaries bt2020 -color_trc bt2020-10 -colorspace bt2020nc",
+        "setparams=range=tv:color_primaries=bt2020:color_trc=bt2020-10:colorspace=bt2020nc",
+        "",
         ["tv", "bt2020", "bt2020-10", "bt2020nc", "left"],
     );
 }
@@ -223,6 +227,7 @@ fn wide_gamut_colours_stay_tagged() {
 #[test]
 fn full_range_stays_full_range() {
     keeps_colours(
+        "",
         "-pix_fmt yuvj420p -color_range pc -colorspace smpte170m",
         ["pc", "unknown", "unknown", "smpte170m", "left"],
     );
@@ -230,7 +235,7 @@ fn full_range_stays_full_range() {
 
 #[test]
 fn untagged_colours_stay_untagged() {
-    keeps_colours("", ["unknown", "unknown", "unknown", "unknown", "left"]);
+    keeps_colours("", "", ["unknown", "unknown", "unknown", "unknown", "left"]);
 }
 
 #[test]

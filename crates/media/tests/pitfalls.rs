@@ -221,7 +221,7 @@ fn pitfall_7_every_frame_keeps_its_duration_the_last_one_too() {
     let s = Scratch::new();
     s.clip(
         1.0,
-        "-bf 0 -fps_mode vfr -bsf:v setts=duration=if(eq(N\\,24)\\,2560\\,DURATION) \
+        "-bf 0 -fps_mode vfr -bsf:v setts=duration=if(eq(N\\,24)\\,PTS*5/24\\,DURATION) \
          -video_track_timescale 12800 in.mp4",
     );
     encode(&s.path("in.mp4"), &s.path("out.mp4"));
