@@ -6,10 +6,12 @@
 
 mod frame;
 mod geometry;
+mod gop;
 mod time;
 mod track;
 
 pub use frame::{Color, Frame, FramePool, Matrix, PixelFormat, Plane, Range};
 pub use geometry::{Orientation, Point, Rect, Size};
+pub use gop::Gop;
 pub use time::{Pts, TimeBase};
 pub use track::{BoxKind, Detection, Finding, PersonIx, Sighting, Track, TrackBox, TrackId};

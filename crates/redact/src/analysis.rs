@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 
-use domain::{PersonIx, Pts, Rect, Size, TimeBase, Track, TrackId};
+use domain::{Gop, PersonIx, Pts, Rect, Size, TimeBase, Track, TrackId};
 use serde::{Deserialize, Serialize};
 
 use crate::plan::{Entry, Face};
-use crate::{Policy, Reason, RedactionPlan};
+use crate::{Policy, Reason, RedactionPlan, cleared};
 
 /// How a frame was looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -41,6 +41,7 @@ pub struct Analysis {
     size: Size,
     base: Option<TimeBase>,
     frames: Vec<Looked>,
+    gops: Vec<Gop>,
 }
 
 #[derive(Debug)]
@@ -59,7 +60,7 @@ impl Analysis {
 
     /// Of a video whose pictures are coded in `size`.
     pub fn new(size: Size) -> Self {
-        Self { size, base: None, frames: Vec::new() }
+        Self { size, base: None, frames: Vec::new(), gops: Vec::new() }
     }
 
     /// The next frame, in decoding output order: its `seq` is the number of frames before it.
@@ -69,18 +70,25 @@ impl Analysis {
         self.frames.push(Looked { pts, seen, cut });
     }
 
+    /// The groups of pictures of the whole video, in order, where its packets may be copied.
+    pub fn gops(&mut self, gops: Vec<Gop>) {
+        self.gops = gops;
+    }
+
     /// Makes the plan: every box of every track is covered, but for those of a track inside its
     /// spans in `shown`; frames that were not analysed are covered whole. Boxes at frames that were
     /// not reported have no effect (such frames are covered whole).
     pub fn finish(self, tracks: &[Track], shown: &[ShownSpan], policy: &Policy) -> RedactionPlan {
         let mut frames = self.entries();
         let boxes = place_boxes(&mut frames, tracks, shown);
+        let gops = cleared::place(&frames, self.base, &self.gops);
         RedactionPlan {
             size: self.size,
             policy: *policy,
             base: self.base,
             frames,
             boxes,
+            gops,
             shown: shown.to_vec(),
         }
     }

@@ -58,6 +58,7 @@ impl RedactionPlan {
             time_base: self.base,
             frames: Frames(self),
             covered_whole: Whole(self),
+            gops: Gops(self),
             tracks: Tracks { plan: self, people: &header.people },
         }
     }
@@ -83,6 +84,7 @@ struct Document<'a> {
     time_base: Option<TimeBase>,
     frames: Frames<'a>,
     covered_whole: Whole<'a>,
+    gops: Gops<'a>,
     tracks: Tracks<'a>,
 }
 
@@ -130,6 +132,27 @@ impl Serialize for Whole<'_> {
             }
         }
         seq.end()
+    }
+}
+
+/// Groups of pictures that a second rendering may copy.
+struct Gops<'a>(&'a RedactionPlan);
+
+#[derive(serde::Serialize)]
+struct GopJson {
+    from: i64,
+    packets: u32,
+    sha256: String,
+    plain: bool,
+}
+
+impl Serialize for Gops<'_> {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_seq(self.0.gops.iter().map(|placed| {
+            let gop = &placed.gop;
+            let sha256 = gop.sha256.iter().map(|b| format!("{b:02x}")).collect();
+            GopJson { from: gop.start.ticks, packets: gop.packets, sha256, plain: gop.plain }
+        }))
     }
 }
 

@@ -7,6 +7,7 @@
 //! ```text
 //! Analysis --finish(tracks, shown, policy)--> RedactionPlan --for_frame--> FramePlan
 //! Frame + FramePlan --Painter::paint--> Redacted
+//! packets of a GOP --RedactionPlan::clear--> Cleared
 //! ```
 //!
 //! # What cannot be written by hand
@@ -105,8 +106,23 @@
 //!     redacted.frame().planes[0].data[0] = 0;
 //! }
 //! ```
+//!
+//! A [`Cleared`] comes from [`RedactionPlan::clear`], which knows the packets' hash:
+//! ```
+//! # use redact::*;
+//! fn copy(plan: &RedactionPlan) -> Option<Cleared> {
+//!     plan.clear(0, [0; 32])
+//! }
+//! ```
+//! ```compile_fail,E0451
+//! # use redact::*;
+//! fn copy(plan: &RedactionPlan) -> Option<Cleared> {
+//!     Some(Cleared { sha256: [0; 32] })
+//! }
+//! ```
 
 mod analysis;
+mod cleared;
 mod json;
 mod mask;
 mod paint;
@@ -115,6 +131,7 @@ mod policy;
 mod tile;
 
 pub use analysis::{Analysis, Seen, ShownSpan};
+pub use cleared::Cleared;
 pub use json::{FORMAT, Model, PlanHeader, VERSION};
 pub use paint::{Painter, Redacted};
 pub use plan::{Cover, Covered, FramePlan, FrameSummary, Reason, RedactionPlan, Region, Summary};

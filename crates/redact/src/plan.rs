@@ -5,6 +5,7 @@ use std::fmt;
 use domain::{BoxKind, PersonIx, Pts, Rect, Size, TimeBase, TrackId};
 use serde::{Deserialize, Serialize};
 
+use crate::cleared::PlacedGop;
 use crate::{Effect, Policy, Shape, ShownSpan};
 
 /// Why a whole frame is covered.
@@ -47,6 +48,8 @@ pub struct RedactionPlan {
     pub(crate) frames: Vec<Entry>,
     /// Grouped by frame, in order of frames. Flat, because an hour has a million of them.
     pub(crate) boxes: Vec<Face>,
+    /// All of them, or none where packets cannot be copied.
+    pub(crate) gops: Vec<PlacedGop>,
     pub(crate) shown: Vec<ShownSpan>,
 }
 

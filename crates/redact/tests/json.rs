@@ -1,6 +1,6 @@
 //! The written plan says what the plan does.
 
-use domain::{BoxKind, PersonIx, Pts, Rect, Size, TimeBase, Track, TrackBox, TrackId};
+use domain::{BoxKind, Gop, PersonIx, Pts, Rect, Size, TimeBase, Track, TrackBox, TrackId};
 use redact::{Analysis, Model, PlanHeader, Policy, Seen, ShownSpan};
 use serde_json::json;
 
@@ -14,6 +14,8 @@ fn a_plan_as_json() {
     {
         analysis.frame(pts(at as i64 + 7), seen, false);
     }
+    let gop = |at, packets, plain| Gop { start: pts(at), packets, sha256: [at as u8; 32], plain };
+    analysis.gops(vec![gop(7, 2, true), gop(9, 3, false)]);
     let track = |id, frames: &[usize], kind| Track {
         id: TrackId(id),
         boxes: frames
@@ -58,6 +60,10 @@ fn a_plan_as_json() {
         "covered_whole": [
             {"from": 9, "to": 10, "frames": 2, "reason": "not_analysed"},
             {"from": 11, "to": 11, "frames": 1, "reason": "damaged"},
+        ],
+        "gops": [
+            {"from": 7, "packets": 2, "sha256": "07".repeat(32), "plain": true},
+            {"from": 9, "packets": 3, "sha256": "09".repeat(32), "plain": false},
         ],
         "tracks": [
             {
