@@ -10,6 +10,8 @@ pub struct Gop {
     pub start: Pts,
     /// Packets of pictures that are shown.
     pub packets: u32,
+    /// Most pictures that are decoded before, and shown after, one and the same picture.
+    pub reorder: u8,
     /// SHA-256 over the lengths and bytes of all its packets, in decoding order.
     pub sha256: [u8; 32],
     /// Whether its packets hold one shown picture each and nothing that a decoder passes over:

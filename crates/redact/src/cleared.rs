@@ -46,6 +46,11 @@ impl RedactionPlan {
         self.gops.iter().map(|placed| (placed.gop.start, placed.first as u64))
     }
 
+    /// Most pictures decoded before and shown after one and the same picture, in any group.
+    pub fn reorder(&self) -> usize {
+        self.gops.iter().map(|placed| usize::from(placed.gop.reorder)).max().unwrap_or(0)
+    }
+
     /// Number of frames in group `at`.
     pub fn gop_frames(&self, at: usize) -> u64 {
         self.frames_of(at).map_or(0, |frames| frames.len() as u64)

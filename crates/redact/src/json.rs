@@ -4,7 +4,7 @@
 //! Reading one back for a second rendering will live next to this, and will make a `RedactionPlan`
 //! only together with the input whose SHA-256 it names.
 
-use domain::{BoxKind, Size, TimeBase, TrackId};
+use domain::{BoxKind, Gop, Size, TimeBase, TrackId};
 use serde::ser::{Serialize, SerializeSeq, Serializer};
 
 use crate::plan::Face;
@@ -142,6 +142,7 @@ struct Gops<'a>(&'a RedactionPlan);
 struct GopJson {
     from: i64,
     packets: u32,
+    reorder: u8,
     sha256: String,
     plain: bool,
 }
@@ -151,7 +152,8 @@ impl Serialize for Gops<'_> {
         s.collect_seq(self.0.gops.iter().map(|placed| {
             let gop = &placed.gop;
             let sha256 = gop.sha256.iter().map(|b| format!("{b:02x}")).collect();
-            GopJson { from: gop.start.ticks, packets: gop.packets, sha256, plain: gop.plain }
+            let Gop { start, packets, reorder, plain, .. } = *gop;
+            GopJson { from: start.ticks, packets, reorder, sha256, plain }
         }))
     }
 }

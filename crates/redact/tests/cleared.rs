@@ -13,7 +13,7 @@ fn pts(ticks: i64) -> Pts {
 
 fn gop(at: usize) -> Gop {
     let start = pts((at * PER_GOP) as i64);
-    Gop { start, packets: PER_GOP as u32, sha256: [at as u8; 32], plain: true }
+    Gop { start, packets: PER_GOP as u32, reorder: 0, sha256: [at as u8; 32], plain: true }
 }
 
 fn face(frame: usize) -> Track {

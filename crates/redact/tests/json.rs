@@ -14,7 +14,13 @@ fn a_plan_as_json() {
     {
         analysis.frame(pts(at as i64 + 7), seen, false);
     }
-    let gop = |at, packets, plain| Gop { start: pts(at), packets, sha256: [at as u8; 32], plain };
+    let gop = |at, packets, plain| Gop {
+        start: pts(at),
+        packets,
+        reorder: 2,
+        sha256: [at as u8; 32],
+        plain,
+    };
     analysis.gops(vec![gop(7, 2, true), gop(9, 3, false)]);
     let track = |id, frames: &[usize], kind| Track {
         id: TrackId(id),
@@ -62,8 +68,8 @@ fn a_plan_as_json() {
             {"from": 11, "to": 11, "frames": 1, "reason": "damaged"},
         ],
         "gops": [
-            {"from": 7, "packets": 2, "sha256": "07".repeat(32), "plain": true},
-            {"from": 9, "packets": 3, "sha256": "09".repeat(32), "plain": false},
+            {"from": 7, "packets": 2, "reorder": 2, "sha256": "07".repeat(32), "plain": true},
+            {"from": 9, "packets": 3, "reorder": 2, "sha256": "09".repeat(32), "plain": false},
         ],
         "tracks": [
             {
