@@ -91,6 +91,11 @@ pub struct MosaicArgs {
     #[arg(long = "to-8bit")]
     pub to_8bit: bool,
 
+    /// Encode the whole video again, also where nothing is covered. Otherwise H.264 groups of
+    /// pictures in which nothing is covered are copied bit for bit, where the file allows it.
+    #[arg(long)]
+    pub no_smart: bool,
+
     /// Replace outputs that exist.
     #[arg(long)]
     pub overwrite: bool,

@@ -151,12 +151,13 @@ fn transcode(
     let color = picture::color(&info.video);
     let settings = EncodeSettings::default();
     let mut encoder =
-        VideoEncoder::open(&info.video, reader.pixel_format(), color.range, &settings)?;
+        VideoEncoder::open(&info.video, reader.pixel_format(), color.range, &settings, None)?;
     let audio: Option<AudioPlan> = reader.audio_plan()?;
     let mut writer = Writer::create(output, &encoder, &info.video, audio)?;
     while let Some(item) = reader.next()? {
         match item {
             Item::Audio(audio) => writer.audio(audio)?,
+            Item::Copied(_) => return Err(MediaError::NotSpliced("groups nobody asked for")),
             Item::Frame(decoded) => {
                 progress(decoded.frame.pts.seconds(), info.duration);
                 for packet in encoder.encode_uncovered(decoded.frame, decoded.duration)? {

@@ -12,7 +12,7 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::ffi::c_void;
+use std::ffi::{CStr, c_void};
 use std::ptr;
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ use ffmpeg_sys_the_third as ff;
 use redact::Redacted;
 
 use crate::sys::{AGAIN, AvFrame, CodecContext, Options, Packet, check, out_of_memory, rational};
-use crate::{MediaError, VideoInfo, picture};
+use crate::{MediaError, Splice, VideoInfo, picture};
 
 /// Settings of the encoder that a user may change.
 #[derive(Clone, Debug, PartialEq)]
@@ -78,16 +78,20 @@ pub struct VideoEncoder {
     format: PixelFormat,
     /// Durations by time stamp, for frames inside the encoder (its look-ahead bounds them).
     durations: BTreeMap<i64, i64>,
+    /// The next picture starts a group.
+    key: bool,
 }
 
 impl VideoEncoder {
     /// An encoder for frames of `format` that keep `info`'s size, time base, aspect and colours.
     /// A picture with an odd side gets one more row or column, which H.264 4:2:0 cannot do without.
+    /// `splice`: what it makes goes beside copied packets.
     pub fn open(
         info: &VideoInfo,
         format: PixelFormat,
         range: Range,
         settings: &EncodeSettings,
+        splice: Option<&Splice>,
     ) -> Result<Self, MediaError> {
         // SAFETY: searches a static table for a literal.
         let codec = unsafe { ff::avcodec_find_encoder_by_name(c"libx264".as_ptr()) };
@@ -101,7 +105,12 @@ impl VideoEncoder {
         let mut context = CodecContext::new(codec)?;
         fill(context.get_mut(), info, format, range);
         let crf = settings.crf.to_string();
-        let mut options = Options::new(&[(c"preset", &settings.preset), (c"crf", &crf)])?;
+        let params = splice.map(Splice::x264_params);
+        let mut pairs: Vec<(&CStr, &str)> = vec![(c"preset", &settings.preset), (c"crf", &crf)];
+        if let Some(params) = &params {
+            pairs.extend([(c"x264-params", params.as_str()), (c"forced-idr", "1")]);
+        }
+        let mut options = Options::new(&pairs)?;
         // SAFETY: the context was allocated for this codec; options outlive the call.
         check("libx264", unsafe { ff::avcodec_open2(context.as_ptr(), codec, options.as_mut()) })?;
         Ok(Self {
@@ -110,12 +119,30 @@ impl VideoEncoder {
             base: info.time_base,
             format,
             durations: BTreeMap::new(),
+            key: false,
         })
+    }
+
+    /// Makes the next picture an IDR picture: one that a player can start at.
+    pub fn start_group(&mut self) {
+        self.key = true;
     }
 
     /// The unit of the time stamps of what goes in and comes out.
     pub fn time_base(&self) -> TimeBase {
         self.base
+    }
+
+    /// Its parameter sets, as a byte stream.
+    pub(crate) fn parameter_sets(&self) -> &[u8] {
+        let context = self.context.get();
+        match usize::try_from(context.extradata_size) {
+            // SAFETY: extradata has `extradata_size` readable bytes while the encoder is open.
+            Ok(n) if n > 0 && !context.extradata.is_null() => unsafe {
+                std::slice::from_raw_parts(context.extradata, n)
+            },
+            _ => &[],
+        }
     }
 
     pub(crate) fn context(&self) -> &CodecContext {
@@ -161,6 +188,9 @@ impl VideoEncoder {
         av.height = context.height;
         av.format = context.pix_fmt.0;
         av.pts = ticks;
+        if std::mem::take(&mut self.key) {
+            av.pict_type = ff::AVPictureType::I;
+        }
         if same {
             lend(&mut self.input, picture)?
         } else {

@@ -30,6 +30,9 @@ pub enum MediaError {
         /// Why.
         why: String,
     },
+    /// Copied and encoded packets do not fit into one track; encoding everything is the way.
+    #[error("packets cannot be copied beside encoded ones: {0} do not fit")]
+    NotSpliced(&'static str),
     /// FFmpeg refused something that should have worked; nothing the user did.
     #[error("FFmpeg: {what}: {why}")]
     Ffmpeg {

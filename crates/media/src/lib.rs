@@ -2,7 +2,8 @@
 //!
 //! What belongs here: every call into FFmpeg and every `unsafe` block of the file path, behind a
 //! safe interface that keeps the chain `Packet -> Frame -> Redacted -> Encoded`: the encoder takes
-//! only [`redact::Redacted`], the writer takes only [`Encoded`] and [`Audio`]. The one exception is
+//! only [`redact::Redacted`], the writer takes only [`Encoded`], [`Audio`], and [`Copied`] packets
+//! together with the [`redact::Cleared`] that is good for them. The one exception is
 //! [`convert`], which covers nothing and says so.
 //! What never does: deciding what is covered, detectors, threads of the pipeline, the network.
 
@@ -17,19 +18,24 @@ mod convert;
 mod damage;
 mod encoder;
 mod error;
+mod gops;
+mod h264;
 mod info;
 mod picture;
 mod playlist;
 mod reader;
 mod source;
+mod splice;
 mod sys;
 mod writer;
 
 pub use convert::{Converted, convert};
 pub use encoder::{EncodeSettings, Encoded, VideoEncoder};
 pub use error::MediaError;
+pub use gops::NotCopied;
 pub use info::{AudioInfo, Codec, MediaInfo, VideoInfo};
 pub use reader::{Audio, Decoded, Item, ReadStats, Reader, Streams};
 pub use source::probe;
+pub use splice::{Copied, Section, Splice};
 pub use sys::{ffmpeg_version, has_x264, init};
 pub use writer::{AudioPlan, Writer};

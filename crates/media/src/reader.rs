@@ -3,19 +3,24 @@
 use std::path::Path;
 use std::ptr;
 
-use domain::{Frame, Pts, TimeBase};
+use domain::{Frame, Gop, Pts, TimeBase};
 use ffmpeg_sys_the_third as ff;
 
 use crate::clock::Clock;
 use crate::damage::Damage;
+use crate::gops::{Facts, Indexer, NotCopied};
 use crate::picture::{self, Copier};
 use crate::source::{MAX_PIXELS, Source};
+use crate::splice::{self, Copied, Route, Router, Section, Splice};
 use crate::sys::{self, AGAIN, AvFrame, CodecContext, Packet, check};
 use crate::writer::{AudioPlan, Parameters};
 use crate::{MediaError, MediaInfo};
 
 /// Read errors in a row after which a file is given up as unreadable from there on.
 const MAX_ERRORS: u32 = 1000;
+
+/// H.264 codes pictures in blocks of this many pixels; a larger border than that hides something.
+const MACROBLOCK: i32 = 16;
 
 /// Which streams a [`Reader`] hands out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +37,8 @@ pub enum Item {
     Frame(Decoded),
     /// A packet of the main audio, as it is in the file.
     Audio(Audio),
+    /// A group of pictures, as it is in the file; only from a reader that splices.
+    Copied(Copied),
 }
 
 /// A decoded picture and what the decoder thinks of it.
@@ -42,6 +49,8 @@ pub struct Decoded {
     pub intact: bool,
     /// How long it is shown, in ticks of its time base; 0 when unknown.
     pub duration: i64,
+    /// Whether it is the first of a group; only from a reader that splices.
+    pub starts_group: bool,
 }
 
 /// A packet of the main audio. Sound carries no faces, so it needs no covering.
@@ -67,6 +76,8 @@ pub struct ReadStats {
 
 enum State {
     Reading,
+    /// Between a run that is decoded and a group that is copied.
+    Switching,
     Draining,
     Done,
 }
@@ -91,6 +102,10 @@ pub struct Reader {
     clock: Clock,
     packets: u64,
     stats: ReadStats,
+    indexer: Result<Indexer, NotCopied>,
+    router: Option<Router>,
+    /// The decoder holds packets of a run that is not at its end.
+    decoding: bool,
 }
 
 impl Reader {
@@ -127,6 +142,8 @@ impl Reader {
             }
         }
         let decoder = open_decoder(&source, video)?;
+        let indexer = splice::parameter_sets(par, &info.video)
+            .map(|avcc| Indexer::new(avcc, info.video.time_base));
         Ok(Self {
             decoder,
             copier: Copier::new(layout, picture::color(&info.video)),
@@ -141,11 +158,38 @@ impl Reader {
             clock,
             packets: 0,
             stats: ReadStats::default(),
+            indexer,
+            router: None,
+            decoding: false,
             source,
             info,
             video,
             audio,
         })
+    }
+
+    /// Hands on the packets of some groups as they are, from the start; the others are decoded.
+    /// `reorder`: the most pictures that one in a copied group is decoded early by.
+    pub fn splice(&mut self, sections: Vec<Section>, reorder: usize) -> Result<Splice, NotCopied> {
+        let par = self.source.parameters(self.video).map_err(|_| NotCopied::Codec)?;
+        let splice = Splice::new(splice::parameter_sets(par, &self.info.video)?, reorder)?;
+        self.router = Some(Router::new(sections));
+        Ok(splice)
+    }
+
+    /// The groups of pictures of the whole file, once [`Reader::next`] returned `None`.
+    pub fn gops(self) -> Result<Vec<Gop>, NotCopied> {
+        let context = self.decoder.get();
+        let beyond = |coded: i32, shown: i32| coded.saturating_sub(shown) >= MACROBLOCK;
+        if beyond(context.coded_width, context.width)
+            || beyond(context.coded_height, context.height)
+        {
+            return Err(NotCopied::Cropped);
+        }
+        if self.stats.retimed > 0 {
+            return Err(NotCopied::Times);
+        }
+        self.indexer?.finish()
     }
 
     /// What the file says of itself.
@@ -209,10 +253,11 @@ impl Reader {
             self.listen();
             match code {
                 0 => return self.take_frame().map(|d| Some(Item::Frame(d))),
+                ff::AVERROR_EOF if matches!(self.state, State::Switching) => self.switch()?,
                 ff::AVERROR_EOF => self.finish()?,
                 AGAIN => {
-                    if let Some(audio) = self.feed()? {
-                        return Ok(Some(Item::Audio(audio)));
+                    if let Some(item) = self.feed()? {
+                        return Ok(Some(item));
                     }
                 }
                 _ => {
@@ -238,21 +283,22 @@ impl Reader {
         if self.errors_in_a_row >= MAX_ERRORS { self.finish() } else { Ok(()) }
     }
 
-    /// Reads one packet: video goes to the decoder, audio to the caller.
-    fn feed(&mut self) -> Result<Option<Audio>, MediaError> {
+    /// Reads one packet: video goes to the decoder or is kept to be copied, audio goes to the caller.
+    fn feed(&mut self) -> Result<Option<Item>, MediaError> {
         self.packet.reset();
         // SAFETY: open context, blank packet.
         let code = unsafe { ff::av_read_frame(self.source.as_ptr(), self.packet.as_ptr()) };
         if code == AGAIN {
             return Ok(None);
         }
-        if code == ff::AVERROR_EOF {
-            return self.drain().map(|()| None);
-        }
         if code < 0 {
-            self.error()?;
-            // Demuxers that fail keep failing at the same place; what was read so far counts.
-            return self.drain().map(|()| None);
+            if code != ff::AVERROR_EOF {
+                // Demuxers that fail keep failing at the same place; what was read so far counts.
+                self.error()?;
+            }
+            self.drain()?;
+            let ended = self.router.as_mut().and_then(Router::take);
+            return Ok(ended.map(|group| self.copied(group)));
         }
         let index = usize::try_from(self.packet.get().stream_index).ok();
         if let Some(index) = index.filter(|&index| self.clock.minds(index)) {
@@ -260,14 +306,61 @@ impl Reader {
             self.clock.straighten(self.packet.get_mut(), index, base);
         }
         if index == Some(self.video) {
+            if self.router.is_some() {
+                return self.route();
+            }
+            if let Ok(indexer) = &mut self.indexer {
+                indexer.packet(self.packet.data(), Facts::of(self.packet.get()));
+            }
             self.send()?;
             Ok(None)
         } else if index.is_some() && index == self.audio {
             let base = self.stream_base(self.audio)?;
-            Ok(Some(Audio { packet: self.packet.take()?, base }))
+            Ok(Some(Item::Audio(Audio { packet: self.packet.take()?, base })))
         } else {
             Ok(None)
         }
+    }
+
+    /// Sends a packet on its way; gives the group that ended before it, if it is to be copied.
+    fn route(&mut self) -> Result<Option<Item>, MediaError> {
+        let Some(router) = &mut self.router else { return Ok(None) };
+        let (route, ended) = router.route(&self.packet);
+        match route {
+            Route::Decode => {
+                self.decoding = true;
+                self.send()?;
+            }
+            Route::Copy if self.decoding => {
+                // Its frames come before this packet, which waits where it is.
+                self.drain_into(State::Switching)?;
+            }
+            Route::Copy => self.hold()?,
+        }
+        Ok(ended.map(|group| self.copied(group)))
+    }
+
+    fn copied(&mut self, group: Copied) -> Item {
+        self.stats.frames += group.frames();
+        Item::Copied(group)
+    }
+
+    fn hold(&mut self) -> Result<(), MediaError> {
+        let packet = self.packet.take()?;
+        self.packets += 1;
+        let held = self.router.as_mut().and_then(|router| router.hold(packet));
+        held.ok_or_else(|| self.source.input("changed while it was read"))
+    }
+
+    /// The decoder gave all it had of a run: makes it ready for another, and goes on with the
+    /// packet that waited.
+    fn switch(&mut self) -> Result<(), MediaError> {
+        // SAFETY: an open decoder.
+        unsafe { ff::avcodec_flush_buffers(self.decoder.as_ptr()) };
+        self.damage = Damage::new();
+        self.decoding = false;
+        self.state = State::Reading;
+        self.hold()
     }
 
     fn send(&mut self) -> Result<(), MediaError> {
@@ -297,8 +390,13 @@ impl Reader {
     }
 
     fn drain(&mut self) -> Result<(), MediaError> {
+        self.drain_into(State::Draining)
+    }
+
+    /// Asks the decoder for what it still holds.
+    fn drain_into(&mut self, state: State) -> Result<(), MediaError> {
         if let State::Reading = self.state {
-            self.state = State::Draining;
+            self.state = state;
             // SAFETY: a null packet asks the decoder for what it still holds.
             let code = unsafe { ff::avcodec_send_packet(self.decoder.as_ptr(), ptr::null()) };
             self.listen();
@@ -351,12 +449,16 @@ impl Reader {
         let base = self.info.video.time_base;
         let stamp = av.best_effort_timestamp;
         let ticks = self.next_ticks(stamp);
-        let frame = self.copier.copy(&self.decoded, self.stats.frames, Pts::new(ticks, base))?;
+        let (seq, starts_group) = match &mut self.router {
+            Some(router) => router.number(ticks),
+            None => (self.stats.frames, false),
+        };
+        let frame = self.copier.copy(&self.decoded, seq, Pts::new(ticks, base))?;
         self.errors_in_a_row = 0;
         self.stats.frames += 1;
         let intact = origin.intact;
         self.stats.damaged += u64::from(!intact);
-        Ok(Decoded { frame, intact, duration: origin.duration })
+        Ok(Decoded { frame, intact, duration: origin.duration, starts_group })
     }
 
     /// The frame's own time stamp, or the next tick where it has none or repeats the last.

@@ -173,6 +173,34 @@ impl Packet {
         unsafe { &mut *self.0 }
     }
 
+    /// The compressed bytes.
+    pub(crate) fn data(&self) -> &[u8] {
+        let p = self.get();
+        match usize::try_from(p.size) {
+            // SAFETY: a packet's data has `size` readable bytes, which nothing changes while it is
+            // borrowed.
+            Ok(size) if size > 0 && !p.data.is_null() => unsafe {
+                std::slice::from_raw_parts(p.data, size)
+            },
+            _ => &[],
+        }
+    }
+
+    /// Puts other bytes into the packet; its times stay.
+    pub(crate) fn set_data(&mut self, bytes: &[u8]) -> Result<(), MediaError> {
+        let size = c_int::try_from(bytes.len()).map_err(|_| out_of_memory())?;
+        let mut fresh = Self::new()?;
+        // SAFETY: `fresh` is blank and gets a buffer of `size` bytes, all of them written; the
+        // properties are then copied from a valid packet, and the two swapped.
+        unsafe {
+            check("memory", ff::av_new_packet(fresh.0, size))?;
+            ptr::copy_nonoverlapping(bytes.as_ptr(), (*fresh.0).data, bytes.len());
+            check("packet", ff::av_packet_copy_props(fresh.0, self.0))?;
+        }
+        std::mem::swap(self, &mut fresh);
+        Ok(())
+    }
+
     pub(crate) fn reset(&mut self) {
         // SAFETY: valid packet; the call drops its reference and resets the fields.
         unsafe { ff::av_packet_unref(self.0) }

@@ -7,8 +7,10 @@ use std::ptr;
 
 use domain::TimeBase;
 use ffmpeg_sys_the_third as ff;
+use redact::Cleared;
 
 use crate::aac::AacTranscoder;
+use crate::splice::{self, Copied, DecodingTimes, Splice};
 use crate::sys::{self, CodecContext, Options, Packet, check, out_of_memory, rational};
 use crate::{Audio, Encoded, MediaError, VideoEncoder, VideoInfo};
 
@@ -30,6 +32,25 @@ impl Parameters {
         // SAFETY: both are valid; the call makes a deep copy.
         check("parameters", unsafe { ff::avcodec_parameters_copy(to.0, from) })?;
         Ok(to)
+    }
+
+    /// With another `extradata`, FFmpeg's name for the parameter sets in the header.
+    fn with_extradata(self, bytes: &[u8]) -> Result<Self, MediaError> {
+        // SAFETY: the old buffer is FFmpeg's own and freed by its allocator; the new one has the
+        // padding that FFmpeg demands, zeroed, and `bytes.len()` bytes written.
+        unsafe {
+            let par = &mut *self.0;
+            let padding = ff::AV_INPUT_BUFFER_PADDING_SIZE as usize;
+            ff::av_freep(ptr::addr_of_mut!(par.extradata).cast());
+            par.extradata_size = 0;
+            par.extradata = ff::av_mallocz(bytes.len() + padding).cast();
+            if par.extradata.is_null() {
+                return Err(out_of_memory());
+            }
+            ptr::copy_nonoverlapping(bytes.as_ptr(), par.extradata, bytes.len());
+            par.extradata_size = i32::try_from(bytes.len()).map_err(|_| out_of_memory())?;
+        }
+        Ok(self)
     }
 
     pub(crate) fn of(context: &CodecContext) -> Result<Self, MediaError> {
@@ -109,7 +130,8 @@ enum Sound {
     Aac { stream: usize, transcoder: Box<AacTranscoder> },
 }
 
-/// Writes one MP4: video that was redacted, sound as it came. Takes nothing else:
+/// Writes one MP4: video that was redacted, or cleared by the analysis; sound as it came. Takes
+/// nothing else:
 ///
 /// ```compile_fail,E0308
 /// fn leak(writer: &mut media::Writer, frame: domain::Frame) {
@@ -121,11 +143,29 @@ enum Sound {
 ///     let _ = writer.video(packet);
 /// }
 /// ```
+/// ```compile_fail,E0061
+/// fn leak(writer: &mut media::Writer, packets: media::Copied) {
+///     let _ = writer.copy(packets); // nobody cleared them
+/// }
+/// ```
+/// ```
+/// fn fine(writer: &mut media::Writer, packets: media::Copied, leave: redact::Cleared) {
+///     let _ = writer.copy(packets, leave);
+/// }
+/// ```
 pub struct Writer {
     muxer: Muxer,
     video_base: TimeBase,
     sound: Sound,
     fallback_duration: i64,
+    splice: Option<Spliced>,
+}
+
+/// What a track of encoded and copied packets needs.
+struct Spliced {
+    /// Those that the header has of the encoder.
+    parameter_sets: Vec<u8>,
+    decoding_times: DecodingTimes,
 }
 
 impl Writer {
@@ -136,16 +176,53 @@ impl Writer {
         info: &VideoInfo,
         audio: Option<AudioPlan>,
     ) -> Result<Self, MediaError> {
+        Self::open(path, encoder, Parameters::of(encoder.context())?, info, audio, None)
+    }
+
+    /// The same for a track that also holds copied packets. `encoder` must have been opened with
+    /// `splice`, and so must those after it. `times`: when each picture of the whole file is shown,
+    /// rising, in the video's ticks.
+    ///
+    /// # Errors
+    /// [`MediaError::NotSpliced`] where encoder and source do not fit together, now or later: the
+    /// file is then useless, and encoding all of it is the way.
+    pub fn create_spliced(
+        path: &Path,
+        encoder: &VideoEncoder,
+        splice: &Splice,
+        times: Vec<i64>,
+        info: &VideoInfo,
+        audio: Option<AudioPlan>,
+    ) -> Result<Self, MediaError> {
+        let sets = encoder.parameter_sets();
+        let header = splice.header(sets).ok_or(MediaError::NotSpliced("parameter sets"))?;
+        let parameters = Parameters::of(encoder.context())?.with_extradata(&header)?;
+        let spliced = Spliced {
+            parameter_sets: sets.to_vec(),
+            decoding_times: DecodingTimes::new(times, splice.reorder()),
+        };
+        Self::open(path, encoder, parameters, info, audio, Some(spliced))
+    }
+
+    fn open(
+        path: &Path,
+        encoder: &VideoEncoder,
+        parameters: Parameters,
+        info: &VideoInfo,
+        audio: Option<AudioPlan>,
+        splice: Option<Spliced>,
+    ) -> Result<Self, MediaError> {
         let mut muxer = Muxer::create(path)?;
         let base = encoder.time_base();
-        let video = muxer.add(&Parameters::of(encoder.context())?, base)?;
+        let video = muxer.add(&parameters, base)?;
         muxer.describe_video(video, info)?;
         let sound = match audio {
             None => Sound::None,
             Some(plan) => add_sound(&mut muxer, plan)?,
         };
         muxer.start(base)?;
-        Ok(Self { muxer, video_base: base, sound, fallback_duration: frame_ticks(info) })
+        let fallback_duration = frame_ticks(info);
+        Ok(Self { muxer, video_base: base, sound, fallback_duration, splice })
     }
 
     /// Writes a compressed picture.
@@ -155,7 +232,48 @@ impl Writer {
         if p.duration <= 0 {
             p.duration = self.fallback_duration;
         }
+        if self.splice.is_some() {
+            splice::adapt(&mut packet)?;
+            self.retime(&mut packet)?;
+        }
         self.muxer.write(packet, 0, self.video_base)
+    }
+
+    /// Says that `encoder` makes the pictures from here on.
+    ///
+    /// # Errors
+    /// [`MediaError::NotSpliced`] if its parameter sets are not those in the header.
+    pub fn use_encoder(&mut self, encoder: &VideoEncoder) -> Result<(), MediaError> {
+        match &self.splice {
+            Some(spliced) if spliced.parameter_sets != encoder.parameter_sets() => {
+                Err(MediaError::NotSpliced("parameter sets"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes a group of pictures as it was in the source.
+    ///
+    /// # Errors
+    /// [`MediaError::NotSpliced`] if `leave` was given for other packets.
+    pub fn copy(&mut self, group: Copied, leave: Cleared) -> Result<(), MediaError> {
+        if group.sha256 != leave.sha256() || self.splice.is_none() {
+            return Err(MediaError::NotSpliced("packets that were not cleared"));
+        }
+        for mut packet in group.packets {
+            self.retime(&mut packet)?;
+            self.muxer.write(packet, 0, self.video_base)?;
+        }
+        Ok(())
+    }
+
+    /// Gives a packet its decoding time in the spliced track.
+    fn retime(&mut self, packet: &mut Packet) -> Result<(), MediaError> {
+        let Some(spliced) = &mut self.splice else { return Ok(()) };
+        let p = packet.get_mut();
+        let dts = spliced.decoding_times.next(p.pts);
+        p.dts = dts.ok_or(MediaError::NotSpliced("decoding times"))?;
+        Ok(())
     }
 
     /// Writes a packet of sound.
@@ -174,6 +292,9 @@ impl Writer {
 
     /// Completes the file: index at the front, so that it plays while it downloads.
     pub fn finish(mut self) -> Result<(), MediaError> {
+        if self.splice.as_ref().is_some_and(|spliced| !spliced.decoding_times.is_done()) {
+            return Err(MediaError::NotSpliced("the number of pictures"));
+        }
         if let Sound::Aac { stream, transcoder } = &mut self.sound {
             for packet in transcoder.finish()? {
                 self.muxer.write(packet, *stream, transcoder.time_base())?;

@@ -85,7 +85,8 @@ fn encode(input: &Path, output: &Path) -> usize {
     let plan = bare_plan(&times, info.size);
     let settings = EncodeSettings::default();
     let mut encoder =
-        VideoEncoder::open(&info, reader.pixel_format(), reader.color().range, &settings).unwrap();
+        VideoEncoder::open(&info, reader.pixel_format(), reader.color().range, &settings, None)
+            .unwrap();
     let mut writer = Writer::create(output, &encoder, &info, None).unwrap();
     let mut painter = Painter::new();
     let (mut inside, mut most) = (0, 0);

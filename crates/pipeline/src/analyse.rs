@@ -5,8 +5,8 @@ use std::sync::Mutex;
 use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use domain::{Finding, Frame, Orientation, Pts, Sighting, Size};
-use media::{Decoded, Item, ReadStats, Reader};
+use domain::{Finding, Frame, Gop, Orientation, Pts, Sighting, Size};
+use media::{Decoded, Item, NotCopied, ReadStats, Reader};
 use redact::{Analysis, Policy, RedactionPlan, Seen, ShownSpan};
 use vision::gallery::MIN_FACE;
 use vision::thumbnail::{self, Thumbnail};
@@ -52,6 +52,8 @@ pub struct Analysed {
     pub cuts: Vec<usize>,
     /// What the reader went through.
     pub stats: ReadStats,
+    /// Why no packets can be copied, if so.
+    pub not_copied: Option<NotCopied>,
 }
 
 /// What is known of a frame when it leaves the decoder.
@@ -98,7 +100,8 @@ pub fn analyse(
         drop(work_in);
         let findings = collector.join().map_err(|_| JobError::Panicked("collect"))??;
         let seats = seats?;
-        Ok(conclude(seats, findings, size, reader.stats(), analyst))
+        let stats = reader.stats();
+        Ok(conclude(seats, findings, size, stats, reader.gops(), analyst))
     })
 }
 
@@ -157,7 +160,7 @@ fn next_frame(reader: &mut Reader) -> Result<Option<Decoded>, JobError> {
     loop {
         match reader.next()? {
             Some(Item::Frame(decoded)) => return Ok(Some(decoded)),
-            Some(Item::Audio(_)) => {}
+            Some(Item::Audio(_) | Item::Copied(_)) => {}
             None => return Ok(None),
         }
     }
@@ -277,6 +280,7 @@ fn conclude(
     mut findings: Vec<Option<Finding>>,
     size: Size,
     stats: ReadStats,
+    gops: Result<Vec<Gop>, NotCopied>,
     analyst: &Analyst<'_>,
 ) -> Analysed {
     findings.resize_with(seats.len(), || None);
@@ -294,6 +298,8 @@ fn conclude(
         analysis.frame(seat.pts, seen, cut);
         frames.push(Observation { pts: seat.pts, cut, finding });
     }
+    let not_copied = gops.as_ref().err().copied();
+    analysis.gops(gops.unwrap_or_default());
     let thorough = analyst.speed == Speed::Thorough;
     let settings =
         track::Settings { veto: !thorough, strict_start: !thorough, ..track::Settings::default() };
@@ -310,5 +316,6 @@ fn conclude(
         times: seats.iter().map(|s| s.pts).collect(),
         cuts: (0..cut.len()).filter(|&i| cut[i]).collect(),
         stats,
+        not_copied,
     }
 }

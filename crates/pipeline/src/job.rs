@@ -17,7 +17,7 @@ use vision::models::{self, Installed};
 use vision::{Detector, Engine, FaceDetector, Gallery, Recognizer, identify};
 
 use crate::analyse::{Analysed, Analyst, analyse};
-use crate::render::{Rendered, render};
+use crate::render::{Order, Rendered, render};
 use crate::report::{FileHash, Report, Times};
 use crate::sheet::Sheet;
 use crate::{JobError, enrol, photo};
@@ -82,6 +82,8 @@ pub struct JobSpec {
     pub crf: f32,
     /// Convert deeper samples to 8 bits instead of refusing them.
     pub to_8bit: bool,
+    /// Copy groups of pictures that need no cover instead of encoding them again.
+    pub smart: bool,
 }
 
 /// A part of a job.
@@ -172,15 +174,19 @@ impl Job<'_> {
 
         let started = Instant::now();
         let mut told = Teller::new(Phase::Render, Some(analysed.times.len() as u64));
-        let reader = Reader::open(&spec.input, Streams::VideoAndAudio, spec.to_8bit)?;
-        let clock_offset = reader.clock_offset();
         let settings = EncodeSettings { preset: spec.preset.clone(), crf: spec.crf };
         let mut sheet = spec.contact_sheet.as_ref().map(|_| Sheet::new(&analysed, &self.names()));
-        let rendered =
-            render(reader, &analysed.plan, &settings, &spec.output, sheet.as_mut(), &mut |n| {
-                told.tell(n, emit)
-            })?;
-        let times = Times { analyse: analysing, render: started.elapsed(), clock_offset };
+        let order = Order {
+            input: &spec.input,
+            to_8bit: spec.to_8bit,
+            plan: &analysed.plan,
+            settings: &settings,
+            smart: spec.smart,
+            not_copied: analysed.not_copied,
+            output: &spec.output,
+        };
+        let rendered = render(&order, sheet.as_mut(), &mut |n| told.tell(n, emit))?;
+        let times = Times { analyse: analysing, render: started.elapsed() };
         self.finish(&analysed, &rendered, sheet, times)
     }
 
@@ -203,7 +209,7 @@ impl Job<'_> {
         emit(Progress { phase: Phase::Render, frames: 1, total: Some(1) });
         let rendered = Rendered { frames: 1, stats: analysed.stats, ..Rendered::default() };
         let render = started.elapsed() - analysing;
-        let times = Times { analyse: analysing, render, clock_offset: 0.0 };
+        let times = Times { analyse: analysing, render };
         self.finish(&analysed, &rendered, sheet, times)
     }
 

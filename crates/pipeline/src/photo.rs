@@ -135,6 +135,7 @@ pub(crate) fn analyse(
         times: vec![frame.pts],
         cuts: Vec::new(),
         stats: ReadStats { expected: 1, frames: 1, ..ReadStats::default() },
+        not_copied: None,
     })
 }
 

@@ -1,20 +1,41 @@
-//! The second pass: every frame painted by the plan, encoded, and joined with the untouched sound.
+//! The second pass: groups of pictures that need no cover are copied, every other frame is painted
+//! by the plan and encoded, and all is joined with the untouched sound.
 
 use std::path::Path;
 use std::thread;
 
-use crossbeam_channel::{Sender, bounded};
-use media::{EncodeSettings, Item, ReadStats, Reader, VideoEncoder, Writer};
+use crossbeam_channel::{Receiver, Sender, bounded};
+use media::{
+    Copied, Decoded, EncodeSettings, Item, MediaError, MediaInfo, NotCopied, ReadStats, Reader,
+    Section, Splice, Streams, VideoEncoder, Writer,
+};
 use redact::{Cover, Painter, RedactionPlan};
 
 use crate::JobError;
+use crate::report::Rendering;
 use crate::sheet::Sheet;
 
-/// Decoded frames and audio packets waiting to be painted and written, at most.
+/// Decoded frames, groups and audio packets waiting to be painted and written, at most.
 const WAITING: usize = 4;
+/// Below this share of frames in groups that can be copied, encoding all costs no more: every run
+/// that is encoded starts an encoder, which compresses worse at its start.
+const LEAST_COPIED: f64 = 0.3;
+
+/// What is rendered, from what, how.
+pub(crate) struct Order<'a> {
+    pub(crate) input: &'a Path,
+    pub(crate) to_8bit: bool,
+    pub(crate) plan: &'a RedactionPlan,
+    pub(crate) settings: &'a EncodeSettings,
+    /// Whether packets may be copied.
+    pub(crate) smart: bool,
+    /// Why they cannot be, if the analysis said so.
+    pub(crate) not_copied: Option<NotCopied>,
+    pub(crate) output: &'a Path,
+}
 
 /// What came of a render.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Rendered {
     /// Frames written.
     pub(crate) frames: u64,
@@ -24,62 +45,208 @@ pub(crate) struct Rendered {
     pub(crate) audio_copied: Option<bool>,
     /// What the reader went through.
     pub(crate) stats: ReadStats,
+    /// Seconds added to all time stamps.
+    pub(crate) clock_offset: f64,
+    /// What was encoded; `None` for a photo.
+    pub(crate) rendering: Option<Rendering>,
 }
 
-/// Writes the covered video to `output`. `sheet` gets to see frames before they are painted, if
+/// Writes the covered video. `sheet` gets to see the frames it wants before they are painted, if
 /// the user asked for a contact sheet.
 pub(crate) fn render(
-    mut reader: Reader,
-    plan: &RedactionPlan,
-    settings: &EncodeSettings,
-    output: &Path,
+    order: &Order<'_>,
     mut sheet: Option<&mut Sheet>,
     progress: &mut dyn FnMut(u64),
 ) -> Result<Rendered, JobError> {
-    let info = reader.info().clone();
-    let audio = reader.audio_plan()?;
-    let audio_copied = audio.as_ref().map(media::AudioPlan::copies);
-    let mut encoder =
-        VideoEncoder::open(&info.video, reader.pixel_format(), reader.color().range, settings)?;
-    let mut writer = Writer::create(output, &encoder, &info.video, audio)?;
-    let mut painter = Painter::new();
-    let mut done = Rendered { audio_copied, ..Rendered::default() };
+    let why = match sections(order) {
+        Err(why) => why,
+        Ok(sections) => match render_spliced(order, sections, sheet.as_deref_mut(), progress) {
+            Err(JobError::Media(e @ MediaError::NotSpliced(_))) => e.to_string(),
+            other => return other,
+        },
+    };
+    let reader = Reader::open(order.input, Streams::VideoAndAudio, order.to_8bit)?;
+    let track = Track::whole(order, &reader)?;
+    let mut done = run(order, reader, track, sheet, progress)?;
+    done.rendering = Some(Rendering::Full { why });
+    Ok(done)
+}
+
+/// What becomes of each group of pictures, or why all are encoded.
+fn sections(order: &Order<'_>) -> Result<Vec<Section>, String> {
+    let plan = order.plan;
+    if !order.smart {
+        return Err("asked for".to_owned());
+    }
+    if let Some(why) = order.not_copied {
+        return Err(why.to_string());
+    }
+    let section = |(at, (start, first))| Section { start, first, copy: plan.is_clear(at) };
+    let sections: Vec<Section> = plan.gops().enumerate().map(section).collect();
+    let copied: u64 =
+        (0..).zip(&sections).filter(|(_, s)| s.copy).map(|(at, _)| plan.gop_frames(at)).sum();
+    if (copied as f64) < LEAST_COPIED * plan.len() as f64 || copied == 0 {
+        return Err("most groups of pictures hold something to cover".to_owned());
+    }
+    Ok(sections)
+}
+
+fn render_spliced(
+    order: &Order<'_>,
+    sections: Vec<Section>,
+    sheet: Option<&mut Sheet>,
+    progress: &mut dyn FnMut(u64),
+) -> Result<Rendered, JobError> {
+    let mut reader = Reader::open(order.input, Streams::VideoAndAudio, order.to_8bit)?;
+    let groups = sections.len() as u64;
+    let copied: Vec<usize> = (0..sections.len()).filter(|&at| sections[at].copy).collect();
+    let splice = open_splice(&mut reader, sections.clone(), order.plan)?;
+    let track = Track::spliced(order, &reader, splice)?;
+    let mut done = run(order, reader, track, None, progress)?;
+    if let Some(sheet) = sheet {
+        show(order, sections, sheet)?;
+    }
+    done.rendering = Some(Rendering::Smart {
+        groups,
+        copied_groups: copied.len() as u64,
+        copied_frames: copied.iter().map(|&at| order.plan.gop_frames(at)).sum(),
+    });
+    Ok(done)
+}
+
+fn open_splice(
+    reader: &mut Reader,
+    sections: Vec<Section>,
+    plan: &RedactionPlan,
+) -> Result<Splice, MediaError> {
+    // What the analysis found possible is so still, or the file is another.
+    let splice = reader.splice(sections, plan.reorder());
+    splice.map_err(|_| MediaError::NotSpliced("parameter sets"))
+}
+
+/// A further pass for the contact sheet alone, over the groups that hold a frame it wants: in the
+/// copied ones nobody has decoded them.
+fn show(order: &Order<'_>, mut sections: Vec<Section>, sheet: &mut Sheet) -> Result<(), JobError> {
+    for (at, section) in sections.iter_mut().enumerate() {
+        let frames = section.first..section.first + order.plan.gop_frames(at);
+        section.copy = !sheet.wants(frames);
+    }
+    let mut reader = Reader::open(order.input, Streams::Video, order.to_8bit)?;
+    let orientation = reader.info().video.orientation;
+    open_splice(&mut reader, sections, order.plan)?;
+    while let Some(item) = reader.next()? {
+        if let Item::Frame(decoded) = item {
+            sheet.see(&decoded.frame, orientation);
+        }
+    }
+    Ok(())
+}
+
+/// The video track that is being written.
+struct Track<'a> {
+    settings: &'a EncodeSettings,
+    info: MediaInfo,
+    format: domain::PixelFormat,
+    range: domain::Range,
+    splice: Option<Splice>,
+    writer: Writer,
+    /// For the run that is being encoded.
+    encoder: Option<VideoEncoder>,
+}
+
+impl<'a> Track<'a> {
+    fn whole(order: &'a Order<'_>, reader: &Reader) -> Result<Self, JobError> {
+        Self::open(order, reader, None)
+    }
+
+    fn spliced(order: &'a Order<'_>, reader: &Reader, splice: Splice) -> Result<Self, JobError> {
+        Self::open(order, reader, Some(splice))
+    }
+
+    fn open(
+        order: &'a Order<'_>,
+        reader: &Reader,
+        splice: Option<Splice>,
+    ) -> Result<Self, JobError> {
+        let (info, settings) = (reader.info().clone(), order.settings);
+        let (format, range) = (reader.pixel_format(), reader.color().range);
+        let encoder = VideoEncoder::open(&info.video, format, range, settings, splice.as_ref())?;
+        let (output, audio) = (order.output, reader.audio_plan()?);
+        let writer = match &splice {
+            None => Writer::create(output, &encoder, &info.video, audio)?,
+            Some(splice) => {
+                let times = order.plan.iter().map(|frame| frame.ticks).collect();
+                Writer::create_spliced(output, &encoder, splice, times, &info.video, audio)?
+            }
+        };
+        Ok(Self { settings, info, format, range, splice, writer, encoder: Some(encoder) })
+    }
+
+    /// The encoder of the run, a new one at the start of a run.
+    fn encoder(&mut self) -> Result<&mut VideoEncoder, MediaError> {
+        let encoder = match self.encoder.take() {
+            Some(encoder) => encoder,
+            None => {
+                let (video, splice) = (&self.info.video, self.splice.as_ref());
+                let encoder =
+                    VideoEncoder::open(video, self.format, self.range, self.settings, splice)?;
+                self.writer.use_encoder(&encoder)?;
+                encoder
+            }
+        };
+        Ok(self.encoder.insert(encoder))
+    }
+
+    fn encode(
+        &mut self,
+        frame: redact::Redacted,
+        duration: i64,
+        starts_group: bool,
+    ) -> Result<(), MediaError> {
+        let encoder = self.encoder()?;
+        if starts_group {
+            encoder.start_group();
+        }
+        for packet in encoder.encode(frame, duration)? {
+            self.writer.video(packet)?;
+        }
+        Ok(())
+    }
+
+    /// Writes what the encoder still holds: the run is at its end.
+    fn end_run(&mut self) -> Result<(), MediaError> {
+        if let Some(encoder) = self.encoder.take() {
+            for packet in encoder.finish()? {
+                self.writer.video(packet)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<(), MediaError> {
+        self.end_run()?;
+        self.writer.finish()
+    }
+}
+
+fn run(
+    order: &Order<'_>,
+    mut reader: Reader,
+    track: Track<'_>,
+    sheet: Option<&mut Sheet>,
+    progress: &mut dyn FnMut(u64),
+) -> Result<Rendered, JobError> {
+    let audio_copied = reader.audio_plan()?.map(|plan| plan.copies());
+    let clock_offset = reader.clock_offset();
+    let mut done = Rendered { audio_copied, clock_offset, ..Rendered::default() };
     let (items_in, items_out) = bounded::<Item>(WAITING);
     thread::scope(|scope| {
         let decoder = thread::Builder::new()
             .name("decode".to_owned())
             .spawn_scoped(scope, move || decode(&mut reader, &items_in).map(|()| reader.stats()))
             .map_err(|_| JobError::Panicked("new"))?;
-        for item in items_out {
-            let decoded = match item {
-                Item::Audio(audio) => {
-                    writer.audio(audio)?;
-                    continue;
-                }
-                Item::Frame(decoded) => decoded,
-            };
-            let frame = decoded.frame;
-            let mut cover = plan.for_frame(frame.seq, frame.pts, frame.size);
-            if !decoded.intact && !matches!(cover.cover(), Cover::All(_)) {
-                // It decoded cleanly when it was analysed and does not now: what is in the picture
-                // is not what was looked at. A sequence number no plan holds covers everything.
-                cover = plan.for_frame(u64::MAX, frame.pts, frame.size);
-                done.distrusted += 1;
-            }
-            if let Some(sheet) = sheet.as_deref_mut() {
-                sheet.see(&frame, info.video.orientation);
-            }
-            for packet in encoder.encode(painter.paint(frame, &cover), decoded.duration)? {
-                writer.video(packet)?;
-            }
-            done.frames += 1;
-            progress(done.frames);
-        }
+        write(order, items_out, track, sheet, &mut done, progress)?;
         done.stats = decoder.join().map_err(|_| JobError::Panicked("decode"))??;
-        for packet in encoder.finish()? {
-            writer.video(packet)?;
-        }
-        writer.finish()?;
         Ok(done)
     })
 }
@@ -92,4 +259,64 @@ fn decode(reader: &mut Reader, items: &Sender<Item>) -> Result<(), JobError> {
         }
     }
     Ok(())
+}
+
+fn write(
+    order: &Order<'_>,
+    items: Receiver<Item>,
+    mut track: Track<'_>,
+    mut sheet: Option<&mut Sheet>,
+    done: &mut Rendered,
+    progress: &mut dyn FnMut(u64),
+) -> Result<(), JobError> {
+    let mut painter = Painter::new();
+    for item in items {
+        match item {
+            Item::Audio(audio) => {
+                track.writer.audio(audio)?;
+                continue;
+            }
+            Item::Copied(group) => {
+                done.frames += group.frames();
+                copy(order, group, &mut track)?;
+            }
+            Item::Frame(decoded) => {
+                if let Some(sheet) = sheet.as_deref_mut() {
+                    sheet.see(&decoded.frame, track.info.video.orientation);
+                }
+                paint(order.plan, decoded, &mut painter, &mut track, &mut done.distrusted)?;
+                done.frames += 1;
+            }
+        }
+        progress(done.frames);
+    }
+    Ok(track.finish()?)
+}
+
+fn copy(order: &Order<'_>, group: Copied, track: &mut Track<'_>) -> Result<(), JobError> {
+    let leave = order.plan.clear(group.at, group.sha256).ok_or_else(|| MediaError::Input {
+        path: order.input.to_owned(),
+        why: "changed while it was read; run the job again".to_owned(),
+    })?;
+    track.end_run()?;
+    Ok(track.writer.copy(group, leave)?)
+}
+
+fn paint(
+    plan: &RedactionPlan,
+    decoded: Decoded,
+    painter: &mut Painter,
+    track: &mut Track<'_>,
+    distrusted: &mut u64,
+) -> Result<(), JobError> {
+    let frame = decoded.frame;
+    let mut cover = plan.for_frame(frame.seq, frame.pts, frame.size);
+    if !decoded.intact && !matches!(cover.cover(), Cover::All(_)) {
+        // It decoded cleanly when it was analysed and does not now: what is in the picture is not
+        // what was looked at. A sequence number no plan holds covers everything.
+        cover = plan.for_frame(u64::MAX, frame.pts, frame.size);
+        *distrusted += 1;
+    }
+    let painted = painter.paint(frame, &cover);
+    Ok(track.encode(painted, decoded.duration, decoded.starts_group)?)
 }

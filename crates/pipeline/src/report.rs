@@ -61,12 +61,34 @@ pub struct Report {
     pub warnings: Vec<String>,
     /// `copied` bit-exact, `aac` re-encoded, or none.
     pub audio: Option<String>,
+    /// What was encoded and what copied; none for a photo.
+    pub rendering: Option<Rendering>,
     /// Seconds added to all time stamps (MPEG-TS clocks start anywhere); 0 otherwise.
     pub clock_offset: f64,
     /// Seconds spent looking.
     pub analyse_seconds: f64,
     /// Seconds spent painting and encoding.
     pub render_seconds: f64,
+}
+
+/// How much of the video was encoded again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "mode", rename_all = "lowercase")]
+pub enum Rendering {
+    /// All of it.
+    Full {
+        /// Why nothing was copied.
+        why: String,
+    },
+    /// Only groups of pictures that hold something to cover; the others are bit-exact copies.
+    Smart {
+        /// Groups of pictures in the video.
+        groups: u64,
+        /// Of these, copied.
+        copied_groups: u64,
+        /// Frames in the copied ones.
+        copied_frames: u64,
+    },
 }
 
 /// A model by name and hash.
@@ -164,7 +186,6 @@ pub struct ReviewSpan {
 pub(crate) struct Times {
     pub(crate) analyse: Duration,
     pub(crate) render: Duration,
-    pub(crate) clock_offset: f64,
 }
 
 impl Report {
@@ -200,7 +221,8 @@ impl Report {
             audio: rendered
                 .audio_copied
                 .map(|copied| if copied { "copied" } else { "aac" }.to_owned()),
-            clock_offset: times.clock_offset,
+            rendering: rendered.rendering.clone(),
+            clock_offset: rendered.clock_offset,
             analyse_seconds: times.analyse.as_secs_f64(),
             render_seconds: times.render.as_secs_f64(),
         }
@@ -217,6 +239,9 @@ impl Report {
             f.total,
             if faces == 1 { "" } else { "s" },
         );
+        if let Some(Rendering::Smart { copied_frames, .. }) = self.rendering {
+            line += &format!(", {copied_frames} frames copied as they were");
+        }
         if f.covered_whole > 0 {
             line += &format!(", {} frames covered whole", f.covered_whole);
         }

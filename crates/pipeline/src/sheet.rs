@@ -2,6 +2,7 @@
 //! It shows faces uncovered, so it is made only when asked for, and says so on itself.
 
 use std::collections::HashMap;
+use std::ops;
 use std::path::Path;
 
 use domain::{BoxKind, Frame, Matrix, Orientation, PixelFormat, Point, Range, Rect, Size, Track};
@@ -73,6 +74,11 @@ impl Sheet {
                 tile.crop = Some(crop(frame, orientation, tile.rect.grown(0.35)));
             }
         }
+    }
+
+    /// Whether it waits for one of these frames (`seq`).
+    pub(crate) fn wants(&self, frames: ops::Range<u64>) -> bool {
+        self.wanted.keys().any(|seq| frames.contains(seq))
     }
 
     /// Writes the sheet as PNG.

@@ -181,6 +181,7 @@ fn spec(args: &MosaicArgs, item: &Item, keep: &[KeepSpec], outputs: &Outputs) ->
         preset: args.preset.clone(),
         crf: args.crf,
         to_8bit: args.to_8bit,
+        smart: !args.no_smart,
     }
 }
 
