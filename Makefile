@@ -8,14 +8,15 @@ GARIM := $(or $(CARGO_TARGET_DIR),target)/release/garim
 FIXTURES := .garim/fixtures
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build test demo clean-demo
+.PHONY: help setup build test demo clean-demo check-player
 
 help:
-	@echo 'make setup       install what is missing, build, fetch models and footage'
-	@echo 'make demo        cover everyone but one man in a clip of two people, into demo-out/'
-	@echo 'make test        set up, then every check and test (cargo xtask ci)'
-	@echo 'make build       build target/release/garim'
-	@echo 'make clean-demo  delete demo-out/'
+	@echo 'make setup         install what is missing, build, fetch models and footage'
+	@echo 'make demo          cover everyone but one man in a clip of two people, into demo-out/'
+	@echo 'make test          set up, then every check and test (cargo xtask ci)'
+	@echo 'make build         build target/release/garim'
+	@echo 'make check-player  play a result in headless Chromium, with seeks'
+	@echo 'make clean-demo    delete demo-out/'
 
 setup:
 	@scripts/setup.sh
@@ -40,6 +41,9 @@ demo: setup
 	@echo 'after          $(CURDIR)/demo-out/two_people.covered.mp4'
 	@echo 'report         $(CURDIR)/demo-out/report.json'
 	@echo 'contact sheet  $(CURDIR)/demo-out/contact-sheet.png (shows faces)'
+
+check-player: setup
+	@scripts/check-player.sh $(GARIM)
 
 clean-demo:
 	@rm -rf demo-out
