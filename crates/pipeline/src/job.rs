@@ -96,6 +96,8 @@ pub enum Phase {
     Render,
     /// Copying without covering; progress counts milliseconds of video.
     Convert,
+    /// Comparing an output with its original.
+    Verify,
 }
 
 /// How far a running job is.
@@ -265,18 +267,18 @@ fn used(installed: &Installed) -> Result<Vec<Model>, JobError> {
 }
 
 /// Tells progress, not too often.
-struct Teller {
+pub(crate) struct Teller {
     phase: Phase,
     total: Option<u64>,
     last: Instant,
 }
 
 impl Teller {
-    fn new(phase: Phase, total: Option<u64>) -> Self {
+    pub(crate) fn new(phase: Phase, total: Option<u64>) -> Self {
         Self { phase, total, last: Instant::now() }
     }
 
-    fn tell(&mut self, frames: u64, emit: &mut dyn FnMut(Progress)) {
+    pub(crate) fn tell(&mut self, frames: u64, emit: &mut dyn FnMut(Progress)) {
         if self.last.elapsed() >= PROGRESS_EVERY || Some(frames) == self.total {
             self.last = Instant::now();
             emit(Progress { phase: self.phase, frames, total: self.total });
@@ -294,7 +296,7 @@ fn write_json(path: &Path, value: &impl Serialize) -> Result<(), JobError> {
 }
 
 /// SHA-256 of a file in hexadecimal; of a folder's or playlist's text, not of its segments.
-fn sha256(path: &Path) -> Result<String, JobError> {
+pub(crate) fn sha256(path: &Path) -> Result<String, JobError> {
     let input = |e: io::Error| MediaError::Input { path: path.to_owned(), why: e.to_string() };
     if path.is_dir() {
         return Ok(String::new());

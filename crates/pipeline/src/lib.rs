@@ -7,6 +7,7 @@
 //! ```text
 //! analyse: decode -> detect (one worker a core) -> tracks, identities -> RedactionPlan
 //! render:  decode -> paint -> encode -> mux
+//! verify:  decode both files -> detect and compare (one worker a core) -> VerifyReport
 //! ```
 
 mod analyse;
@@ -18,9 +19,14 @@ mod render;
 mod report;
 mod schedule;
 mod sheet;
+mod verify;
 
 pub use analyse::{Analysed, Analyst, analyse};
 pub use enrol::enrol;
 pub use error::JobError;
 pub use job::{JobSpec, KeepSpec, Phase, Progress, Speed, run};
 pub use report::{CoveredWhole, FileHash, FrameCounts, Report, ReviewSpan, TrackReport, Verdict};
+pub use verify::{
+    FaceCounts, Failure, FailureKind, FoundBy, Sound, Spot, VERIFY_REPORT_VERSION, VerifiedFrames,
+    VerifyReport, VerifySpec, Why, verify,
+};
