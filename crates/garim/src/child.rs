@@ -14,7 +14,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
-use pipeline::{JobSpec, Phase, Progress};
+use pipeline::{JobSpec, Phase, Progress, VerifySpec};
 use rustix::process::{
     DumpableBehavior, Resource, Rlimit, Signal, set_dumpable_behavior,
     set_parent_process_death_signal, setrlimit,
@@ -26,6 +26,7 @@ use serde::{Deserialize, Serialize};
 #[serde(tag = "task", rename_all = "lowercase")]
 pub enum Task {
     Mosaic(JobSpec),
+    Verify(VerifySpec),
     Convert { input: PathBuf, output: PathBuf },
     Probe { input: PathBuf },
 }
@@ -231,6 +232,7 @@ fn harden() -> Result<()> {
 fn work(task: &Task, tell: &mut dyn FnMut(Progress)) -> Result<serde_json::Value> {
     Ok(match task {
         Task::Mosaic(spec) => serde_json::to_value(pipeline::run(spec, tell)?)?,
+        Task::Verify(spec) => serde_json::to_value(pipeline::verify(spec, tell)?)?,
         Task::Probe { input } => serde_json::to_value(media::probe(input)?)?,
         Task::Convert { input, output } => {
             let mut last = Instant::now();

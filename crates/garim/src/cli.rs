@@ -18,6 +18,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Mosaic(MosaicArgs),
+    Verify(VerifyArgs),
     Convert(ConvertArgs),
     Probe(ProbeArgs),
     /// Check that everything Garim needs is there, and say what mends it.
@@ -112,6 +113,47 @@ pub struct MosaicArgs {
     /// inputs: a folder.
     #[arg(long, value_name = "FILE")]
     pub contact_sheet: Option<PathBuf>,
+
+    /// Print events as JSON, one a line, instead of text.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Look for faces that a covered video still shows.
+///
+/// Compares the pixels of both videos, whatever covered them: finds the faces of ORIGINAL with other
+/// settings than `garim mosaic` has, and checks that each is destroyed in OUTPUT, that the recogniser
+/// cannot match it, and that only people given with --keep can be seen. Frames, their times and the
+/// sound must be those of ORIGINAL, and what was copied must be bit-exact. Exit code 1 if not, with
+/// times and boxes. What it does not find may still be there: look at the video.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// The video before it was covered.
+    pub original: PathBuf,
+
+    /// The covered video.
+    pub output: PathBuf,
+
+    /// The plan that `garim mosaic --plan-out` wrote for ORIGINAL. Pixels are judged without it.
+    #[arg(long, value_name = "FILE")]
+    pub plan: Option<PathBuf>,
+
+    /// A person who may be seen: a photo with one face, or a folder of photos of one person. May be
+    /// repeated.
+    #[arg(long, value_name = "PHOTO|DIR")]
+    pub keep: Vec<PathBuf>,
+
+    /// How alike a face must be to a kept person (cosine, 0.45 to 0.95).
+    #[arg(long, value_name = "S", default_value_t = 0.5, value_parser = threshold)]
+    pub keep_threshold: f32,
+
+    /// Write a PNG with every leak and suspect, before and after. It shows faces uncovered.
+    #[arg(long, value_name = "FILE")]
+    pub contact_sheet: Option<PathBuf>,
+
+    /// Replace the contact sheet if it exists.
+    #[arg(long)]
+    pub overwrite: bool,
 
     /// Print events as JSON, one a line, instead of text.
     #[arg(long)]

@@ -79,6 +79,7 @@ fn name(phase: Phase) -> &'static str {
         Phase::Analyse => "finding faces",
         Phase::Render => "covering",
         Phase::Convert => "copying",
+        Phase::Verify => "verifying",
     }
 }
 

@@ -33,7 +33,7 @@ use crate::sheet::SpotSheet;
 use crate::{FileHash, JobError, KeepSpec, Phase, Progress, enrol};
 use judge::{Judge, Verdict};
 use look::Eyes;
-use pairs::{Paired, Pairs};
+use pairs::Pairs;
 pub use report::{
     FaceCounts, Failure, FailureKind, FoundBy, Sound, Spot, VERIFY_REPORT_VERSION, VerifiedFrames,
     VerifyReport, Why,

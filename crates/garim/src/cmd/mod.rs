@@ -5,6 +5,7 @@ mod doctor;
 mod models;
 mod mosaic;
 mod probe;
+mod verify;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -23,6 +24,7 @@ const INTERRUPTED: u8 = 130;
 pub fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         Command::Mosaic(args) => mosaic::run(&args),
+        Command::Verify(args) => verify::run(&args),
         Command::Convert(args) => convert::run(&args),
         Command::Probe(args) => probe::run(&args),
         Command::Doctor => doctor::run(),

@@ -1,0 +1,3 @@
+use super::super::detail::Detail;
+use super::super::faces::Face;
+use super::*;
