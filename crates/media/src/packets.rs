@@ -170,7 +170,7 @@ impl Nal {
             if self.length == 0 { by_start_code(rest) } else { by_length(rest, self.length) }
         {
             let is_picture = unit.first().is_some_and(|&byte| match self.hevc {
-                true => byte >> 1 & 0x3f < 32, // ITU-T H.265, table 7-1
+                true => byte >> 1 & 0x3f < 32,             // ITU-T H.265, table 7-1
                 false => (1..=5).contains(&(byte & 0x1f)), // ITU-T H.264, table 7-1
             });
             if is_picture {

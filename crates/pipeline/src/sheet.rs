@@ -82,4 +82,3 @@ fn label(track: &Track, who: Option<&String>) -> [String; 4] {
         like.map_or(String::new(), |(_, similarity)| format!("SIMILARITY {similarity:.2}")),
     ]
 }
-

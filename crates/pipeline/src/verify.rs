@@ -61,14 +61,10 @@ pub struct VerifySpec {
 ///
 /// # Errors
 /// Files, photos or models that cannot be read. A leak is not an error: it is in the report.
-pub fn verify(
-    spec: &VerifySpec,
-    emit: &mut dyn FnMut(Progress),
-) -> Result<VerifyReport, JobError> {
+pub fn verify(spec: &VerifySpec, emit: &mut dyn FnMut(Progress)) -> Result<VerifyReport, JobError> {
     let started = Clock::now();
-    let hash = |path: &PathBuf| {
-        Ok::<_, JobError>(FileHash { path: path.clone(), sha256: sha256(path)? })
-    };
+    let hash =
+        |path: &PathBuf| Ok::<_, JobError>(FileHash { path: path.clone(), sha256: sha256(path)? });
     let (original, output) = (hash(&spec.original)?, hash(&spec.output)?);
     let clear = match &spec.plan {
         Some(path) => Some(plan::clear_frames(path, &original.sha256)?),

@@ -70,8 +70,8 @@ fn label(spot: &Spot, leak: bool) -> [String; 4] {
         format!("{}: {what}", if leak { "LEAK" } else { "SUSPECT" }),
         format!("{:.2}-{:.2} S, {} FRAMES", spot.from, spot.to, spot.frames),
         format!(
-            "FOUND BY BOTH {}, YUNET {}, CENTERFACE {}",
-            found.both, found.yunet, found.centerface
+            "BOTH {}, YUNET {}, CENTERFACE {}, ? {}",
+            found.both, found.yunet, found.centerface, found.doubtful
         ),
     ]
 }

@@ -58,12 +58,7 @@ impl Detail {
 
 /// Compares the luma of the face at `rect` (coded pixels). `None` when too little of it lies in the
 /// picture. `noise` is what [`noise`] says of the two frames.
-pub(super) fn compare(
-    original: &Plane,
-    output: &Plane,
-    rect: Rect,
-    noise: f32,
-) -> Option<Detail> {
+pub(super) fn compare(original: &Plane, output: &Plane, rect: Rect, noise: f32) -> Option<Detail> {
     if !rect.is_sane() || rect.width() < 1.0 || rect.height() < 1.0 {
         return None;
     }
@@ -300,8 +295,10 @@ mod tests {
         plane(|x, y| {
             let (x0, y0) = (x / cell * cell, y / cell * cell);
             let (x1, y1) = ((x0 + cell).min(160), (y0 + cell).min(170));
-            let sum: u32 =
-                (y0..y1).flat_map(|y| (x0..x1).map(move |x| (x, y))).map(|(x, y)| u32::from(from.row(y)[x])).sum();
+            let sum: u32 = (y0..y1)
+                .flat_map(|y| (x0..x1).map(move |x| (x, y)))
+                .map(|(x, y)| u32::from(from.row(y)[x]))
+                .sum();
             (sum / ((x1 - x0) * (y1 - y0)) as u32) as u8
         })
     }

@@ -12,19 +12,24 @@ const SIDES: [(u32, u32, u32); 3] = [(1280, 960, 800), (2048, 1152, 800), (u32::
 pub(super) const MAX_FACES: usize = 200;
 /// Boxes of the two detectors that overlap more are the same face.
 const SAME_IOU: f32 = 0.35;
-/// What counts as a find of one detector: below these scores both take textures for faces.
-const ALONE: Scores = Scores { yunet: 0.9, centerface: 0.75 };
-/// What counts when the other one agrees.
-const AGREED: Scores = Scores { yunet: 0.5, centerface: 0.35 };
-/// A box found by one detector that lies by this share in a face twice as wide is a part of it: in a
-/// close-up, eyes and mouths look like faces.
-const PART: f32 = 0.7;
-
-/// Scores as [`Detector`] gives them, 0..=1.
+/// Scores of YuNet and CenterFace, as [`Detector`] gives them, 0..=1. Real faces in plain view have .9
+/// and 1; a headlamp in our footage is taken for a face by both with .86 and .42, and by CenterFace
+/// alone with .88.
 struct Scores {
     yunet: f32,
     centerface: f32,
 }
+
+/// From these scores on a face was found, if both detectors have it ...
+const AGREED: Scores = Scores { yunet: 0.5, centerface: 0.45 };
+/// ... and if one has it alone.
+const ALONE: Scores = Scores { yunet: 0.9, centerface: 0.9 };
+/// The same for what may be a face.
+const AGREED_DOUBT: Scores = Scores { yunet: 0.5, centerface: 0.3 };
+const ALONE_DOUBT: Scores = Scores { yunet: 0.8, centerface: 0.7 };
+/// A box found by one detector that lies by this share in a face twice as wide is a part of it: in a
+/// close-up, eyes and mouths look like faces.
+const PART: f32 = 0.7;
 
 /// Who found a face.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +40,25 @@ pub(super) enum By {
     YuNet,
     /// CenterFace only.
     CenterFace,
+    /// Both or one of them, but not clearly.
+    Doubt,
+}
+
+impl By {
+    /// By the scores of both, 0 for nothing; `None`: not even in doubt.
+    fn of(yunet: f32, centerface: f32) -> Option<Self> {
+        let agree = |s: Scores| yunet >= s.yunet && centerface >= s.centerface;
+        if agree(AGREED) {
+            Some(Self::Both)
+        } else if yunet >= ALONE.yunet {
+            Some(Self::YuNet)
+        } else if centerface >= ALONE.centerface {
+            Some(Self::CenterFace)
+        } else {
+            let alone = yunet >= ALONE_DOUBT.yunet || centerface >= ALONE_DOUBT.centerface;
+            (alone || agree(AGREED_DOUBT)).then_some(Self::Doubt)
+        }
+    }
 }
 
 /// A face of the original.
@@ -78,23 +102,20 @@ fn sides(size: Size) -> (u32, u32) {
 
 fn join(yunet: Vec<Detection>, mut centerface: Vec<Detection>) -> Vec<Face> {
     let mut faces = Vec::new();
-    for face in yunet.into_iter().filter(|face| face.score >= AGREED.yunet) {
-        let agrees = |other: &Detection| {
-            other.score >= AGREED.centerface && other.rect.iou(face.rect) > SAME_IOU
-        };
-        let other = centerface.iter().position(agrees).map(|at| centerface.swap_remove(at));
-        let by = if other.is_some() { By::Both } else { By::YuNet };
-        if by == By::Both || face.score >= ALONE.yunet {
-            let score = other.map_or(face.score, |other| other.score.max(face.score));
-            faces.push(Face { rect: face.rect, by, score, landmarks: Some(face.landmarks) });
+    for face in yunet {
+        // Best first, so the best agreement is found first.
+        let same = centerface.iter().position(|other| other.rect.iou(face.rect) > SAME_IOU);
+        let other = same.map_or(0.0, |at| centerface[at].score);
+        let Some(by) = By::of(face.score, other) else { continue };
+        if let Some(at) = same {
+            centerface.remove(at);
         }
+        let (rect, landmarks) = (face.rect, Some(face.landmarks));
+        faces.push(Face { rect, by, score: face.score.max(other), landmarks });
     }
-    let alone = centerface.into_iter().filter(|face| face.score >= ALONE.centerface);
-    faces.extend(alone.map(|face| Face {
-        rect: face.rect,
-        by: By::CenterFace,
-        score: face.score,
-        landmarks: None,
+    faces.extend(centerface.into_iter().filter_map(|face| {
+        let by = By::of(0.0, face.score)?;
+        Some(Face { rect: face.rect, by, score: face.score, landmarks: None })
     }));
     faces.sort_by(|a, b| b.rect.area().total_cmp(&a.rect.area()));
     without_parts(faces)
@@ -127,12 +148,22 @@ mod tests {
 
     #[test]
     fn what_both_find_needs_less_than_what_one_finds() {
-        let found = join(vec![face(0.0, 50.0, 0.6), face(200.0, 50.0, 0.6)], vec![face(2.0, 50.0, 0.4)]);
+        let found =
+            join(vec![face(0.0, 50.0, 0.6), face(200.0, 50.0, 0.6)], vec![face(2.0, 50.0, 0.5)]);
         assert_eq!(found.len(), 1, "{found:?}");
         assert_eq!(found[0].by, By::Both);
-        let found = join(vec![face(0.0, 50.0, 0.95)], vec![face(200.0, 50.0, 0.8)]);
+        let found = join(vec![face(0.0, 50.0, 0.95)], vec![face(200.0, 50.0, 0.95)]);
         let by: Vec<By> = found.iter().map(|f| f.by).collect();
         assert!(by.contains(&By::YuNet) && by.contains(&By::CenterFace));
+    }
+
+    #[test]
+    fn unclear_finds_are_in_doubt_and_weak_ones_nothing() {
+        assert_eq!(By::of(0.86, 0.42), Some(By::Doubt)); // the headlamp
+        assert_eq!(By::of(0.0, 0.88), Some(By::Doubt));
+        assert_eq!(By::of(0.85, 0.0), Some(By::Doubt));
+        assert_eq!(By::of(0.7, 0.2), None);
+        assert_eq!(By::of(0.2, 0.6), None);
     }
 
     #[test]

@@ -270,9 +270,7 @@ impl Chain {
         let votes: Vec<(f64, Vote)> = self.votes.iter().filter(|v| near(v.0)).copied().collect();
         let is_moment = |i: usize| {
             let around = i.checked_sub(1).and_then(|b| votes.get(b)).zip(votes.get(i + 1));
-            around.is_some_and(|(a, b)| {
-                a.1 == b.1 && a.1 != Vote::Mismatch && b.0 - a.0 <= MOMENT
-            })
+            around.is_some_and(|(a, b)| a.1 == b.1 && a.1 != Vote::Mismatch && b.0 - a.0 <= MOMENT)
         };
         let clear = (0..votes.len()).filter(|&i| votes[i].1 != Vote::Mismatch || !is_moment(i));
         let distance = |i: &usize| (votes[*i].0 - time).abs();
@@ -303,7 +301,7 @@ impl Chain {
             last: glimpse.at,
         });
         let next = glimpse.at.0 == open.last.0 + 1;
-        let found = [glimpse.by != By::CenterFace, glimpse.by != By::YuNet];
+        let found = [By::YuNet, By::CenterFace].map(|one| [By::Both, one].contains(&glimpse.by));
         for (run, found) in open.runs.iter_mut().zip(found) {
             *run = if found { 1 + if next { *run } else { 0 } } else { 0 };
         }
@@ -317,6 +315,7 @@ impl Chain {
             By::Both => spot.found.both += 1,
             By::YuNet => spot.found.yunet += 1,
             By::CenterFace => spot.found.centerface += 1,
+            By::Doubt => spot.found.doubtful += 1,
         }
         spot.kept_similarity = self.similarity;
         if spot.frames == 1 || worth(glimpse) > spot.worth() {

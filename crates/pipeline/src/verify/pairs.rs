@@ -314,8 +314,7 @@ fn worker(
 ) {
     for pair in work {
         // A panic must not look like a frame without faces.
-        let looked =
-            catch_unwind(AssertUnwindSafe(|| look::look(detector.as_mut(), eyes, &pair)));
+        let looked = catch_unwind(AssertUnwindSafe(|| look::look(detector.as_mut(), eyes, &pair)));
         let seen = looked.unwrap_or(Err(JobError::Panicked("verify")));
         let failed = seen.is_err();
         if found.send(seen).is_err() || failed {

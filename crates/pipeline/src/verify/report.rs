@@ -124,6 +124,8 @@ pub struct FoundBy {
     pub yunet: u64,
     /// By CenterFace only.
     pub centerface: u64,
+    /// By one or both, but not clearly.
+    pub doubtful: u64,
 }
 
 /// What became of the sound.
@@ -201,6 +203,7 @@ impl fmt::Display for VerifyReport {
             "{}; {} frames compared, {} faces looked at, {} of kept people, {suspects} suspects, \
              {sound}",
             match leaks {
+                0 if !self.verified => "NOT VERIFIED".to_owned(),
                 0 => "no visible face found".to_owned(),
                 n => format!("{n} LEAK{}", if n == 1 { "" } else { "S" }),
             },

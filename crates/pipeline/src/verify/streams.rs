@@ -57,8 +57,14 @@ pub(super) fn compare(original: &Path, output: &Path) -> Result<Streams, JobErro
     let mut fail = |kind, at, message: String| streams.failures.push(Failure { kind, at, message });
     match codecs {
         (None, None) => streams.sound = Sound::None,
-        (Some(was), None) => fail(FailureKind::Sound, None, format!("the {} sound is missing", was.codec)),
-        (None, Some(is)) => fail(FailureKind::Sound, None, format!("there is {} sound, and the original has none", is.codec)),
+        (Some(was), None) => {
+            fail(FailureKind::Sound, None, format!("the {} sound is missing", was.codec))
+        }
+        (None, Some(is)) => fail(
+            FailureKind::Sound,
+            None,
+            format!("there is {} sound, and the original has none", is.codec),
+        ),
         (Some(was), Some(is)) if was.codec != is.codec => {
             let what = format!("the sound was re-encoded from {} to {}", was.codec, is.codec);
             if was.copyable {
@@ -100,7 +106,9 @@ impl Lanes {
 
 fn sound_differs(before: &[PacketInfo], after: &[PacketInfo]) -> Option<Failure> {
     let same_content = before.iter().zip(after).position(|(a, b)| a.hash != b.hash);
-    if let Some(at) = same_content.or((before.len() != after.len()).then(|| before.len().min(after.len()))) {
+    if let Some(at) =
+        same_content.or((before.len() != after.len()).then(|| before.len().min(after.len())))
+    {
         let time = before.get(at).or(after.get(at)).and_then(|p| p.at).map(Pts::seconds);
         return Some(Failure {
             kind: FailureKind::SoundChanged,
@@ -113,8 +121,10 @@ fn sound_differs(before: &[PacketInfo], after: &[PacketInfo]) -> Option<Failure>
             ),
         });
     }
-    let moved: Vec<(f64, f64)> = before.iter().zip(after).filter_map(|(a, b)| moved_by(a, b)).collect();
-    let (first, worst) = (moved.first()?, moved.iter().map(|m| m.1).max_by(|a, b| a.abs().total_cmp(&b.abs()))?);
+    let moved: Vec<(f64, f64)> =
+        before.iter().zip(after).filter_map(|(a, b)| moved_by(a, b)).collect();
+    let (first, worst) =
+        (moved.first()?, moved.iter().map(|m| m.1).max_by(|a, b| a.abs().total_cmp(&b.abs()))?);
     Some(Failure {
         kind: FailureKind::SoundMoved,
         at: Some(first.0),
@@ -150,7 +160,10 @@ fn moved_ends(before: &[PacketInfo], after: &[PacketInfo]) -> Option<String> {
         (Some(a), Some(b)) => {
             let by = (b.0 - a.0, b.1 - a.1);
             (by.0.abs() > PADDING || by.1.abs() > PADDING).then(|| {
-                format!("sound begins {:.2} s and ends {:.2} s later than in the original", by.0, by.1)
+                format!(
+                    "sound begins {:.2} s and ends {:.2} s later than in the original",
+                    by.0, by.1
+                )
             })
         }
         (Some(_), None) => Some("the re-encoded sound is empty".to_owned()),
@@ -166,10 +179,8 @@ fn copied(before: &[PacketInfo], after: &[PacketInfo]) -> (HashSet<Instant>, u64
     let mut times = HashSet::new();
     let mut groups = 0;
     for group in before.chunk_by(|_, next| !next.key) {
-        let found: Option<Vec<Instant>> = group
-            .iter()
-            .map(|p| instant(p).filter(|at| there.get(at) == Some(&p.hash)))
-            .collect();
+        let found: Option<Vec<Instant>> =
+            group.iter().map(|p| instant(p).filter(|at| there.get(at) == Some(&p.hash))).collect();
         if let (Some(found), Some(true)) = (found, group.first().map(|p| p.key)) {
             times.extend(found);
             groups += 1;
