@@ -49,6 +49,11 @@ fn help_of_convert_says_that_it_covers_nothing() {
 }
 
 #[test]
+fn help_of_verify() {
+    is_like_the_snapshot("verify --help", "help-verify");
+}
+
+#[test]
 fn help_of_the_others() {
     is_like_the_snapshot("probe --help", "help-probe");
     is_like_the_snapshot("doctor --help", "help-doctor");

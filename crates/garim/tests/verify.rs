@@ -41,10 +41,6 @@ fn leaks(report: &Value) -> &Vec<Value> {
     report["leaks"].as_array().unwrap()
 }
 
-fn whys(report: &Value) -> Vec<&str> {
-    leaks(report).iter().map(|leak| leak["why"].as_str().unwrap()).collect()
-}
-
 /// Centre of a leak's box.
 fn center(leak: &Value) -> (f64, f64) {
     let side = |i: usize| leak["box"][i].as_f64().unwrap();

@@ -89,10 +89,14 @@ fn consecutive_leaks_of_one_place_are_one_and_of_two_places_two() {
 
 #[test]
 fn what_is_recognised_is_a_leak_though_it_does_not_show() {
-    let verdict = judged(None, 50, |i| {
-        let same = (i % 12 == 0).then_some(if i == 24 { 0.6 } else { 0.1 });
-        vec![Look { same, ..look(0.0, By::Both, 0.1) }]
-    });
+    let alike = |most: f32| {
+        judged(None, 50, move |i| {
+            let same = (i % 12 == 0).then_some(if i == 24 { most } else { 0.1 });
+            vec![Look { same, ..look(0.0, By::Both, 0.1) }]
+        })
+    };
+    assert_eq!(spots(&alike(0.45)), (0, 1));
+    let verdict = alike(0.6);
     assert_eq!(spots(&verdict), (1, 0));
     assert_eq!((verdict.leaks[0].why, verdict.leaks[0].similarity), (Why::Recognised, Some(0.6)));
 }
