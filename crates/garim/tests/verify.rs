@@ -174,6 +174,15 @@ fn shifted_changed_and_missing_sound_are_failures() {
 }
 
 #[test]
+fn a_transport_stream_is_verified_though_mp4_stores_it_otherwise() {
+    let s = Scratch::new();
+    s.clip("", "-g 8 -bf 2 -crf 14 -c:a aac in.ts");
+    s.mosaic("in.ts", "");
+    let ran = s.garim("verify in.ts out.mp4").ok();
+    assert!(ran.stdout.contains("sound identical"), "{ran:#?}");
+}
+
+#[test]
 fn sound_that_mp4_cannot_carry_is_noted() {
     let s = Scratch::new();
     s.clip("", "-g 8 -bf 0 -crf 14 -c:a pcm_s16le in.mov");

@@ -33,8 +33,8 @@ pub struct PacketInfo {
     pub duration: i64,
     /// Bytes.
     pub size: usize,
-    /// The first half of the SHA-256 of its content; of H.264 and HEVC, of its picture data only: the
-    /// same picture may be stored with other headers beside it.
+    /// The first half of the SHA-256 of its content; of H.264 and HEVC, of its picture data only, and
+    /// of AAC without ADTS header: the same may be stored with other headers beside it.
     pub hash: u128,
     /// Whether decoding can start here.
     pub key: bool,
@@ -107,6 +107,7 @@ impl Packets {
         let mut hasher = Sha256::new();
         match (&self.nal, kind) {
             (Some(nal), Kind::Video) => nal.pictures(content, |part| hasher.update(part)),
+            (_, Kind::Audio) => hasher.update(without_adts(content)),
             _ => hasher.update(content),
         }
         let mut half = [0; 16];
@@ -129,6 +130,19 @@ fn content(packet: &ff::AVPacket) -> &[u8] {
             std::slice::from_raw_parts(packet.data, size)
         },
         _ => &[],
+    }
+}
+
+/// An AAC packet without the header that MPEG-TS has on each and MP4 on none (ISO/IEC 13818-7, 6.2).
+/// Only what is one for sure is cut off: it says the packet's own length.
+fn without_adts(content: &[u8]) -> &[u8] {
+    let [0xff, second, _, a, b, c, _, ..] = *content else { return content };
+    let length = usize::from(a & 3) << 11 | usize::from(b) << 3 | usize::from(c >> 5);
+    let header = if second & 1 == 1 { 7 } else { 9 };
+    if second & 0xf6 == 0xf0 && length == content.len() {
+        content.get(header..).unwrap_or(content)
+    } else {
+        content
     }
 }
 
@@ -217,6 +231,14 @@ mod tests {
         let annex_b = [0, 0, 0, 1, 0x67, 9, 0, 0, 1, 0x65, 7, 8, 0];
         assert_eq!(pictures(avc, &with_length), [[0x65, 7, 8]]);
         assert_eq!(pictures(Nal { hevc: false, length: 0 }, &annex_b), [[0x65, 7, 8]]);
+    }
+
+    #[test]
+    fn an_adts_header_is_cut_off_and_nothing_else() {
+        let packet = [0xff, 0xf1, 0x4c, 0x80, 0x01, 0x3f, 0xfc, 1, 2];
+        assert_eq!(without_adts(&packet), [1, 2]);
+        assert_eq!(without_adts(&packet[..8]), &packet[..8], "not its length");
+        assert_eq!(without_adts(&packet[7..]), [1, 2]);
     }
 
     #[test]

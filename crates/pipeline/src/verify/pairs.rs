@@ -245,7 +245,7 @@ pub(super) fn next_frame(reader: &mut Reader) -> Result<Option<Frame>, JobError>
     loop {
         match reader.next()? {
             Some(Item::Frame(decoded)) => return Ok(Some(decoded.frame)),
-            Some(Item::Audio(_)) => {}
+            Some(Item::Audio(_) | Item::Copied(_)) => {}
             None => return Ok(None),
         }
     }
