@@ -240,8 +240,8 @@ impl Chain {
             let vote = if similarity >= threshold {
                 Some(Vote::Match(person))
             } else {
-                // Written so that a similarity that is not a number is a mismatch.
-                (!(similarity >= MISMATCH)).then_some(Vote::Mismatch)
+                let unclear = similarity >= MISMATCH; // What is not a number is a mismatch.
+                (!unclear).then_some(Vote::Mismatch)
             };
             self.votes.extend(vote.map(|vote| (now.1, vote)));
         }

@@ -158,12 +158,12 @@ impl Pairs {
                 }
                 [Some(a), Some(b)] => later(a.pts, b.pts),
             };
-            if by.abs() < NEAR * self.interval {
-                if let [Some(a), Some(b)] = [self.next[0].take(), self.next[1].take()] {
-                    let pair = self.pair(a, b, by);
-                    self.next = [self.read(0)?, self.read(1)?];
-                    return Ok(Some(pair));
-                }
+            if by.abs() < NEAR * self.interval
+                && let [Some(a), Some(b)] = [self.next[0].take(), self.next[1].take()]
+            {
+                let pair = self.pair(a, b, by);
+                self.next = [self.read(0)?, self.read(1)?];
+                return Ok(Some(pair));
             }
             let side = usize::from(by < 0.0);
             if let Some(frame) = self.next[side].take() {

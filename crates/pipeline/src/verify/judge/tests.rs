@@ -68,11 +68,12 @@ fn found_by_one_in_three_consecutive_frames_is_a_leak_in_two_or_by_turns_a_suspe
     assert_eq!(spots(&first(2)), (0, 1));
     assert_eq!(spots(&first(3)), (1, 0));
     let turns = judged(None, 50, |i| {
-        vec![look(0.0, if i % 2 == 0 { By::YuNet } else { By::CenterFace }, 0.9)]
+        vec![look(0.0, if i.is_multiple_of(2) { By::YuNet } else { By::CenterFace }, 0.9)]
     });
     assert_eq!(spots(&turns), (0, 1));
-    let every_second =
-        judged(None, 50, |i| vec![look(0.0, By::YuNet, if i % 2 == 0 { 0.9 } else { 0.0 })]);
+    let every_second = judged(None, 50, |i| {
+        vec![look(0.0, By::YuNet, if i.is_multiple_of(2) { 0.9 } else { 0.0 })]
+    });
     assert_eq!(spots(&every_second), (0, 1));
 }
 
@@ -91,7 +92,7 @@ fn consecutive_leaks_of_one_place_are_one_and_of_two_places_two() {
 fn what_is_recognised_is_a_leak_though_it_does_not_show() {
     let alike = |most: f32| {
         judged(None, 50, move |i| {
-            let same = (i % 12 == 0).then_some(if i == 24 { most } else { 0.1 });
+            let same = i.is_multiple_of(12).then_some(if i == 24 { most } else { 0.1 });
             vec![Look { same, ..look(0.0, By::Both, 0.1) }]
         })
     };
@@ -106,7 +107,7 @@ fn a_kept_person_may_be_seen_also_while_he_cannot_be_recognised() {
     let him = |i: u64| {
         let similarity = if (50..100).contains(&i) { 0.35 } else { 0.8 };
         let face = look(0.0, By::Both, 0.9);
-        vec![if i % 3 == 0 { like(similarity, face) } else { face }]
+        vec![if i.is_multiple_of(3) { like(similarity, face) } else { face }]
     };
     let verdict = judged(Some(0.5), 200, him);
     assert_eq!(spots(&verdict), (0, 0));
