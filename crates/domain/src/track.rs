@@ -57,6 +57,8 @@ pub enum BoxKind {
     Interpolated,
     /// Before the first or after the last detection, by velocity.
     Extended,
+    /// Drawn by a person who edited the plan.
+    Manual,
 }
 
 /// Where a tracked face is in one frame.

@@ -138,13 +138,17 @@ impl Analysis {
     }
 }
 
-/// Groups the boxes of all tracks by frame (a counting sort), and points the entries at them.
-fn place_boxes(frames: &mut [Entry], tracks: &[Track], shown: &[ShownSpan]) -> Vec<Face> {
-    let mut spans: HashMap<TrackId, Vec<ShownSpan>> = HashMap::new();
-    for span in shown {
-        spans.entry(span.track).or_default().push(*span);
-    }
-    for track in tracks {
+/// Groups the boxes of all tracks by frame (a counting sort), and points the entries at them. In a
+/// frame they are in order of their tracks' names.
+pub(crate) fn place_boxes(
+    frames: &mut [Entry],
+    tracks: &[Track],
+    shown: &[ShownSpan],
+) -> Vec<Face> {
+    let spans = by_track(shown);
+    let mut tracks: Vec<&Track> = tracks.iter().collect();
+    tracks.sort_by_key(|track| track.id);
+    for track in &tracks {
         for b in &track.boxes {
             if let Some(entry) = frames.get_mut(b.frame) {
                 entry.first += 1;
@@ -167,7 +171,8 @@ fn place_boxes(frames: &mut [Entry], tracks: &[Track], shown: &[ShownSpan]) -> V
         let spans = spans.get(&track.id).map_or(&[][..], Vec::as_slice);
         for b in &track.boxes {
             let Some(at) = next.get_mut(b.frame) else { continue };
-            let shown = spans.iter().any(|s| (s.first..=s.last).contains(&b.frame));
+            let span = spans.get(spans.partition_point(|(_, last)| *last < b.frame));
+            let shown = span.is_some_and(|(first, _)| *first <= b.frame);
             if !usable(b.rect) && frames[b.frame].all.is_none() {
                 frames[b.frame].all = Some(Reason::BadBox);
             }
@@ -178,7 +183,23 @@ fn place_boxes(frames: &mut [Entry], tracks: &[Track], shown: &[ShownSpan]) -> V
     boxes
 }
 
-fn usable(rect: Rect) -> bool {
+/// First and last frame of the spans of each track, in order and apart from each other.
+fn by_track(shown: &[ShownSpan]) -> HashMap<TrackId, Vec<(usize, usize)>> {
+    let mut ordered: Vec<&ShownSpan> = shown.iter().filter(|s| s.first <= s.last).collect();
+    ordered.sort_by_key(|span| span.first);
+    let mut spans: HashMap<TrackId, Vec<(usize, usize)>> = HashMap::new();
+    for span in ordered {
+        let spans = spans.entry(span.track).or_default();
+        match spans.last_mut() {
+            Some((_, last)) if span.first <= *last => *last = span.last.max(*last),
+            _ => spans.push((span.first, span.last)),
+        }
+    }
+    spans
+}
+
+/// Whether a box can be painted: edges in order, and not out of this world.
+pub(crate) fn usable(rect: Rect) -> bool {
     let edges = [rect.x0, rect.y0, rect.x1, rect.y1];
     rect.is_sane() && edges.iter().all(|v| v.abs() <= Analysis::MAX_EDGE)
 }

@@ -1,11 +1,13 @@
 //! Analysis and policy become a plan; the plan becomes covered pixels.
 //!
 //! What belongs here: how strong a cover must be, which frames count as analysed, what is covered
-//! in each, and the painting. What never does: finding or recognising faces, decoding, encoding,
-//! files, threads, or a way to obtain a [`Redacted`] without [`Painter::paint`].
+//! in each, its document that people may edit, and the painting. What never does: finding or
+//! recognising faces, decoding, encoding, files, threads, or a way to obtain a [`Redacted`] without
+//! [`Painter::paint`].
 //!
 //! ```text
 //! Analysis --finish(tracks, shown, policy)--> RedactionPlan --for_frame--> FramePlan
+//! RedactionPlan --document--> JSON --PlanDocument::parse, for_input(SHA-256)--> RedactionPlan
 //! Frame + FramePlan --Painter::paint--> Redacted
 //! packets of a GOP --RedactionPlan::clear--> Cleared
 //! ```
@@ -13,7 +15,7 @@
 //! # What cannot be written by hand
 //!
 //! "This frame needs no cover" is a claim about every pixel of it, so it only comes out of a
-//! finished analysis. Each example below that must not compile stands next to one that does and
+//! finished analysis, or of the document of one together with the input it was made of. Each example below that must not compile stands next to one that does and
 //! differs in that one thing.
 //!
 //! A [`FramePlan`] comes from a [`RedactionPlan`]:
@@ -53,10 +55,17 @@
 //! let plan = FramePlan::default();
 //! ```
 //!
-//! A [`RedactionPlan`] is serialised for people and tools ([`RedactionPlan::to_json`]), but what is
-//! read back is not one:
+//! A [`RedactionPlan`] is written down for people and tools ([`RedactionPlan::document`]), but what
+//! is read back is not one before it was checked and the input is known to be the same:
 //! ```
-//! let plan: serde_json::Value = serde_json::from_str("{}").unwrap();
+//! # use redact::*;
+//! fn read(json: &[u8], sha256: &str) -> Result<RedactionPlan, PlanError> {
+//!     PlanDocument::parse(json)?.for_input(sha256)
+//! }
+//! let value: serde_json::Value = serde_json::from_str("{}").unwrap();
+//! ```
+//! ```compile_fail,E0277
+//! let document: redact::PlanDocument = serde_json::from_str("{}").unwrap();
 //! ```
 //! ```compile_fail,E0277
 //! let plan: redact::RedactionPlan = serde_json::from_str("{}").unwrap();
@@ -123,7 +132,7 @@
 
 mod analysis;
 mod cleared;
-mod json;
+mod document;
 mod mask;
 mod paint;
 mod plan;
@@ -132,7 +141,7 @@ mod tile;
 
 pub use analysis::{Analysis, Seen, ShownSpan};
 pub use cleared::Cleared;
-pub use json::{FORMAT, Model, PlanHeader, VERSION};
+pub use document::{Edit, FORMAT, MAX_BYTES, Model, PlanDocument, PlanError, PlanHeader, VERSION};
 pub use paint::{Painter, Redacted};
 pub use plan::{Cover, Covered, FramePlan, FrameSummary, Reason, RedactionPlan, Region, Summary};
 pub use policy::{Effect, EffectKind, Policy, PolicyError, Shape};

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use domain::{BoxKind, PersonIx, Pts, Rect, Size, TimeBase, TrackId};
+use domain::{BoxKind, Pts, Rect, Size, TimeBase, TrackId};
 use serde::{Deserialize, Serialize};
 
 use crate::cleared::PlacedGop;
@@ -11,6 +11,7 @@ use crate::{Effect, Policy, Shape, ShownSpan};
 /// Why a whole frame is covered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Reason {
     /// No detector looked at it, nor at frames close enough on both sides.
     NotAnalysed,
@@ -22,6 +23,8 @@ pub enum Reason {
     Mismatch,
     /// A face is followed here, but its box is not a usable rectangle.
     BadBox,
+    /// A person who edited the plan wants it.
+    Manual,
 }
 
 impl fmt::Display for Reason {
@@ -32,12 +35,13 @@ impl fmt::Display for Reason {
             Self::NotInPlan => "not in the plan",
             Self::Mismatch => "time or size differ from the analysed frame",
             Self::BadBox => "the box of a face is unusable",
+            Self::Manual => "by hand",
         })
     }
 }
 
-/// What is covered in every frame of one video, made by [`crate::Analysis::finish`] and by nothing
-/// else.
+/// What is covered in every frame of one video: made by [`crate::Analysis::finish`], or by
+/// [`crate::PlanDocument::for_input`] of what that was written as, and by nothing else.
 #[derive(Debug)]
 pub struct RedactionPlan {
     pub(crate) size: Size,
@@ -126,7 +130,8 @@ impl RedactionPlan {
         &self.policy
     }
 
-    /// Where which kept person is shown, as given to the analysis.
+    /// Where which kept person is shown: as given to the analysis, or as its document says after
+    /// edits.
     pub fn shown(&self) -> &[ShownSpan] {
         &self.shown
     }
@@ -250,13 +255,5 @@ impl FramePlan {
     /// Whether nothing is to be covered: the frame was analysed and every face in it is shown.
     pub fn is_clear(&self) -> bool {
         matches!(&self.cover, Cover::Regions(regions) if regions.is_empty())
-    }
-}
-
-impl ShownSpan {
-    /// The person, for reports.
-    pub(crate) fn named(self, people: &[String]) -> Option<&str> {
-        let PersonIx(at) = self.person;
-        people.get(at).map(String::as_str)
     }
 }

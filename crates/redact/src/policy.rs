@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 /// The kinds of cover there are to choose from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum EffectKind {
     /// A few large cells of blurred and coarsened colour.
     #[default]
@@ -27,6 +28,7 @@ pub enum EffectKind {
 /// The outline of a cover.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Shape {
     /// A box whose corners are rounded by .35 of its short side.
     #[default]
