@@ -14,7 +14,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
-use pipeline::{JobSpec, Phase, Progress, VerifySpec};
+use pipeline::{JobSpec, Phase, Progress, RenderSpec, VerifySpec};
 use rustix::process::{
     DumpableBehavior, Resource, Rlimit, Signal, set_dumpable_behavior,
     set_parent_process_death_signal, setrlimit,
@@ -25,7 +25,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "task", rename_all = "lowercase")]
 pub enum Task {
+    /// Without an output: analyse only.
     Mosaic(JobSpec),
+    Render(RenderSpec),
     Verify(VerifySpec),
     Convert { input: PathBuf, output: PathBuf },
     Probe { input: PathBuf },
@@ -232,6 +234,7 @@ fn harden() -> Result<()> {
 fn work(task: &Task, tell: &mut dyn FnMut(Progress)) -> Result<serde_json::Value> {
     Ok(match task {
         Task::Mosaic(spec) => serde_json::to_value(pipeline::run(spec, tell)?)?,
+        Task::Render(spec) => serde_json::to_value(pipeline::render_plan(spec, tell)?)?,
         Task::Verify(spec) => serde_json::to_value(pipeline::verify(spec, tell)?)?,
         Task::Probe { input } => serde_json::to_value(media::probe(input)?)?,
         Task::Convert { input, output } => {

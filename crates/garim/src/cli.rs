@@ -18,6 +18,8 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Mosaic(MosaicArgs),
+    Analyze(AnalyzeArgs),
+    Render(RenderArgs),
     Verify(VerifyArgs),
     Convert(ConvertArgs),
     Probe(ProbeArgs),
@@ -51,6 +53,36 @@ pub struct MosaicArgs {
     #[arg(long, value_name = "DIR")]
     pub out_dir: Option<PathBuf>,
 
+    #[command(flatten)]
+    pub search: SearchArgs,
+
+    #[command(flatten)]
+    pub encoding: EncodingArgs,
+
+    #[command(flatten)]
+    pub files: FileArgs,
+
+    /// Write what is covered where, as JSON. With several inputs: a folder.
+    #[arg(long, value_name = "FILE")]
+    pub plan_out: Option<PathBuf>,
+
+    /// Write a report as JSON. With several inputs: a folder.
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+
+    /// Write a PNG with one picture of every face found. It shows faces uncovered. With several
+    /// inputs: a folder.
+    #[arg(long, value_name = "FILE")]
+    pub contact_sheet: Option<PathBuf>,
+
+    /// Print events as JSON, one a line, instead of text.
+    #[arg(long)]
+    pub json: bool,
+}
+
+// No doc comments on these three: clap would take them for those of the command.
+#[derive(Debug, Args)]
+pub struct SearchArgs {
     /// A person to keep: a photo with one face, or a folder of photos of one person. May be
     /// repeated.
     #[arg(long, value_name = "PHOTO|DIR")]
@@ -79,7 +111,10 @@ pub struct MosaicArgs {
     /// How thoroughly faces are searched for.
     #[arg(long, value_enum, default_value_t = Speed::Balanced)]
     pub speed: Speed,
+}
 
+#[derive(Debug, Args)]
+pub struct EncodingArgs {
     /// Quality of the video, 0 (lossless) to 51 (worst).
     #[arg(long, value_name = "N", default_value_t = 20.0, value_parser = crf)]
     pub crf: f32,
@@ -88,29 +123,47 @@ pub struct MosaicArgs {
     #[arg(long, value_name = "P", default_value = "veryfast", value_parser = PRESETS)]
     pub preset: String,
 
-    /// Convert 10-bit and HDR video to 8 bits instead of refusing it.
-    #[arg(long = "to-8bit")]
-    pub to_8bit: bool,
-
     /// Encode the whole video again, also where nothing is covered. Otherwise H.264 groups of
     /// pictures in which nothing is covered are copied bit for bit, where the file allows it.
     #[arg(long)]
     pub no_smart: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct FileArgs {
+    /// Convert 10-bit and HDR video to 8 bits instead of refusing it.
+    #[arg(long = "to-8bit")]
+    pub to_8bit: bool,
 
     /// Replace outputs that exist.
     #[arg(long)]
     pub overwrite: bool,
+}
 
-    /// Write what is covered where, as JSON. With several inputs: a folder.
-    #[arg(long, value_name = "FILE")]
-    pub plan_out: Option<PathBuf>,
+/// Look for faces in one video or photo, and write a plan of what to cover. Covers nothing yet.
+///
+/// The plan is a JSON file that may be edited: keep or cover a face, cover an area by hand, change
+/// the effect. `garim render` covers the file by it. docs/reference/plan.md says how.
+#[derive(Debug, Args)]
+pub struct AnalyzeArgs {
+    /// Video or photo. Of a playlist make one MP4 first: `garim convert`.
+    pub input: PathBuf,
 
-    /// Write a report as JSON. With several inputs: a folder.
+    /// The plan to write.
+    #[arg(short, long, value_name = "PLAN")]
+    pub output: PathBuf,
+
+    #[command(flatten)]
+    pub search: SearchArgs,
+
+    #[command(flatten)]
+    pub files: FileArgs,
+
+    /// Write a report as JSON.
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
 
-    /// Write a PNG with one picture of every face found. It shows faces uncovered. With several
-    /// inputs: a folder.
+    /// Write a PNG with one picture of every face found. It shows faces uncovered.
     #[arg(long, value_name = "FILE")]
     pub contact_sheet: Option<PathBuf>,
 
@@ -154,6 +207,37 @@ pub struct VerifyArgs {
     /// Replace the contact sheet if it exists.
     #[arg(long)]
     pub overwrite: bool,
+
+    /// Print events as JSON, one a line, instead of text.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Cover a video or photo by a plan of `garim analyze`, without looking for faces again.
+///
+/// The plan must be of this very file, and frames that it does not list are covered whole. A plan
+/// that is malformed, of another version, or asks for a too weak cover is refused.
+#[derive(Debug, Args)]
+pub struct RenderArgs {
+    /// The video or photo that was analysed.
+    pub input: PathBuf,
+
+    /// Its plan.
+    pub plan: PathBuf,
+
+    /// The covered file.
+    #[arg(short, long, value_name = "OUT")]
+    pub output: PathBuf,
+
+    #[command(flatten)]
+    pub encoding: EncodingArgs,
+
+    #[command(flatten)]
+    pub files: FileArgs,
+
+    /// Write a report as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
 
     /// Print events as JSON, one a line, instead of text.
     #[arg(long)]

@@ -76,7 +76,7 @@ fn item(
     output: Option<&Path>,
     out_dir: Option<&Path>,
 ) -> Result<Item> {
-    let still = has_extension(&input, &PHOTOS);
+    let still = is_photo(&input);
     let name = input.file_name().with_context(|| format!("{}: is not a file", input.display()))?;
     let output = match (output, out_dir) {
         (Some(output), _) => output.to_owned(),
@@ -169,6 +169,11 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
         Ok(paths)
     };
     read().with_context(|| format!("{}: cannot be listed", folder.display()))
+}
+
+/// Whether a file is to be taken for a photo.
+pub fn is_photo(path: &Path) -> bool {
+    has_extension(path, &PHOTOS)
 }
 
 fn has_extension(path: &Path, list: &[&str]) -> bool {

@@ -14,6 +14,18 @@ pub enum JobError {
     /// The policy asked for is weaker than what was measured safe.
     #[error(transparent)]
     Policy(#[from] redact::PolicyError),
+    /// A plan that cannot be rendered.
+    #[error("{}: {why}", path.display())]
+    Plan {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        #[source]
+        why: redact::PlanError,
+    },
+    /// A job without an output.
+    #[error("{}: neither a covered file nor a plan is asked for", .0.display())]
+    NothingToWrite(PathBuf),
     /// A still picture could not be read or written.
     #[error("{}: {why}", path.display())]
     Picture {

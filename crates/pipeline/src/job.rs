@@ -20,7 +20,7 @@ use crate::analyse::{Analysed, Analyst, analyse};
 use crate::render::{Order, Rendered, render};
 use crate::report::{FileHash, Report, Times};
 use crate::sheet::Sheet;
-use crate::{JobError, enrol, photo};
+use crate::{JobError, enrol, photo, replan};
 
 /// Progress is told at most this often.
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
@@ -56,8 +56,8 @@ pub struct JobSpec {
     pub input: PathBuf,
     /// Whether `input` is a still picture.
     pub still: bool,
-    /// Where to write the covered file.
-    pub output: PathBuf,
+    /// Where to write the covered file; `None`: the file is only analysed.
+    pub output: Option<PathBuf>,
     /// Where to write the plan.
     pub plan: Option<PathBuf>,
     /// Where to write a picture of all tracks; it shows faces.
@@ -116,6 +116,9 @@ pub struct Progress {
 /// # Errors
 /// Any failure; what was written so far is incomplete and must not be used.
 pub fn run(spec: &JobSpec, emit: &mut dyn FnMut(Progress)) -> Result<Report, JobError> {
+    if spec.output.is_none() {
+        replan::refuse_playlist(&spec.input)?;
+    }
     let policy = Policy::new(spec.effect, spec.cells, spec.shape, spec.pad)?;
     let installed = models::locate()?;
     let engine = Engine::load(&installed)?;
@@ -156,9 +159,43 @@ impl Job<'_> {
     ) -> Result<Report, JobError> {
         let spec = self.spec;
         let started = Instant::now();
+        let analysed = self.look(detector, emit)?;
+        let mut sheet = spec.contact_sheet.as_ref().map(|_| Sheet::new(&analysed, &self.names()));
+        let analyse = started.elapsed();
+        let Some(output) = &spec.output else {
+            if let Some(sheet) = &mut sheet {
+                sheet.fill(Reader::open(&spec.input, Streams::Video, spec.to_8bit)?)?;
+            }
+            let times = Times { analyse, ..Times::default() };
+            return self.finish(&analysed, &not_rendered(&analysed), sheet, times);
+        };
+
+        let started = Instant::now();
+        let mut told = Teller::new(Phase::Render, Some(analysed.times.len() as u64));
+        let settings = EncodeSettings { preset: spec.preset.clone(), crf: spec.crf };
+        let order = Order {
+            input: &spec.input,
+            to_8bit: spec.to_8bit,
+            plan: &analysed.plan,
+            settings: &settings,
+            smart: spec.smart,
+            not_copied: analysed.not_copied,
+            output,
+        };
+        let rendered = render(&order, sheet.as_mut(), &mut |n| told.tell(n, emit))?;
+        let times = Times { analyse, render: started.elapsed() };
+        self.finish(&analysed, &rendered, sheet, times)
+    }
+
+    /// The first pass.
+    fn look(
+        &self,
+        detector: FaceDetector,
+        emit: &mut dyn FnMut(Progress),
+    ) -> Result<Analysed, JobError> {
+        let spec = self.spec;
         let reader = Reader::open(&spec.input, Streams::Video, spec.to_8bit)?;
-        let info = reader.info().clone();
-        let mut told = Teller::new(Phase::Analyse, info.video.frames);
+        let mut told = Teller::new(Phase::Analyse, reader.info().video.frames);
         let workers = thread::available_parallelism().map_or(1, NonZeroUsize::get).min(8);
         let mut detectors: Vec<Box<dyn Detector>> = vec![Box::new(detector)];
         for _ in 1..workers {
@@ -172,24 +209,7 @@ impl Job<'_> {
             }
             .into());
         }
-        let analysing = started.elapsed();
-
-        let started = Instant::now();
-        let mut told = Teller::new(Phase::Render, Some(analysed.times.len() as u64));
-        let settings = EncodeSettings { preset: spec.preset.clone(), crf: spec.crf };
-        let mut sheet = spec.contact_sheet.as_ref().map(|_| Sheet::new(&analysed, &self.names()));
-        let order = Order {
-            input: &spec.input,
-            to_8bit: spec.to_8bit,
-            plan: &analysed.plan,
-            settings: &settings,
-            smart: spec.smart,
-            not_copied: analysed.not_copied,
-            output: &spec.output,
-        };
-        let rendered = render(&order, sheet.as_mut(), &mut |n| told.tell(n, emit))?;
-        let times = Times { analyse: analysing, render: started.elapsed() };
-        self.finish(&analysed, &rendered, sheet, times)
+        Ok(analysed)
     }
 
     fn still(
@@ -201,18 +221,19 @@ impl Job<'_> {
         let picture = photo::read(&self.spec.input)?;
         let analysed = photo::analyse(&picture, &mut detector, &self.analyst)?;
         emit(Progress { phase: Phase::Analyse, frames: 1, total: Some(1) });
-        let analysing = started.elapsed();
+        let analyse = started.elapsed();
         let mut sheet =
             self.spec.contact_sheet.as_ref().map(|_| Sheet::new(&analysed, &self.names()));
         if let Some(sheet) = &mut sheet {
             sheet.see(picture.frame(), domain::Orientation::default());
         }
-        photo::render(picture, &analysed.plan, &self.spec.output)?;
-        emit(Progress { phase: Phase::Render, frames: 1, total: Some(1) });
-        let rendered = Rendered { frames: 1, stats: analysed.stats, ..Rendered::default() };
-        let render = started.elapsed() - analysing;
-        let times = Times { analyse: analysing, render };
-        self.finish(&analysed, &rendered, sheet, times)
+        if let Some(output) = &self.spec.output {
+            photo::render(picture, &analysed.plan, output)?;
+            emit(Progress { phase: Phase::Render, frames: 1, total: Some(1) });
+        }
+        let render = started.elapsed() - analyse;
+        let times = Times { analyse, render };
+        self.finish(&analysed, &not_rendered(&analysed), sheet, times)
     }
 
     fn names(&self) -> Vec<String> {
@@ -238,7 +259,7 @@ impl Job<'_> {
                     models: models.clone(),
                     people: self.names(),
                 };
-                write_json(path, &analysed.plan.to_json(&header))?;
+                write_json(path, &analysed.plan.document(&header, &analysed.followed.tracks))?;
                 Some(FileHash { path: path.clone(), sha256: sha256(path)? })
             }
             None => None,
@@ -246,10 +267,20 @@ impl Job<'_> {
         if let (Some(sheet), Some(path)) = (sheet, &spec.contact_sheet) {
             sheet.write(path)?;
         }
-        let output = FileHash { path: spec.output.clone(), sha256: sha256(&spec.output)? };
+        let output = match (&spec.output, &plan) {
+            (Some(path), _) => FileHash { path: path.clone(), sha256: sha256(path)? },
+            (None, Some(plan)) => plan.clone(),
+            (None, None) => return Err(JobError::NothingToWrite(spec.input.clone())),
+        };
         let names = self.names();
         Ok(Report::new(analysed, rendered, &names, &self.input, output, plan, models, &times))
     }
+}
+
+/// What is to be said of frames that were analysed and not yet rendered as a video.
+fn not_rendered(analysed: &Analysed) -> Rendered {
+    let frames = analysed.plan.len() as u64;
+    Rendered { frames, stats: analysed.stats, ..Rendered::default() }
 }
 
 /// The models that looked, and the runtime that ran them (which may be the user's own).
@@ -295,7 +326,7 @@ fn write_json(path: &Path, value: &impl Serialize) -> Result<(), JobError> {
     Ok(())
 }
 
-/// SHA-256 of a file in hexadecimal; of a folder's or playlist's text, not of its segments.
+/// SHA-256 of a file in hexadecimal; of a playlist's text, not of its segments; empty for a folder.
 pub(crate) fn sha256(path: &Path) -> Result<String, JobError> {
     let input = |e: io::Error| MediaError::Input { path: path.to_owned(), why: e.to_string() };
     if path.is_dir() {
@@ -307,8 +338,12 @@ pub(crate) fn sha256(path: &Path) -> Result<String, JobError> {
     loop {
         let n = file.read(&mut buffer).map_err(input)?;
         if n == 0 {
-            return Ok(hasher.finalize().iter().map(|b| format!("{b:02x}")).collect());
+            return Ok(hex(hasher));
         }
         hasher.update(&buffer[..n]);
     }
+}
+
+pub(crate) fn hex(hasher: Sha256) -> String {
+    hasher.finalize().iter().map(|b| format!("{b:02x}")).collect()
 }

@@ -16,6 +16,7 @@ mod error;
 mod job;
 mod photo;
 mod render;
+mod replan;
 mod report;
 mod schedule;
 mod sheet;
@@ -25,7 +26,8 @@ pub use analyse::{Analysed, Analyst, analyse};
 pub use enrol::enrol;
 pub use error::JobError;
 pub use job::{JobSpec, KeepSpec, Phase, Progress, Speed, run};
-pub use report::{CoveredWhole, FileHash, FrameCounts, Report, ReviewSpan, TrackReport, Verdict};
+pub use replan::{RenderSpec, render_plan};
+pub use report::{ByHand, CoveredWhole, FileHash, FrameCounts, Report, ReviewSpan, TrackReport, Verdict};
 pub use verify::{
     FaceCounts, Failure, FailureKind, FoundBy, Sound, Spot, VERIFY_REPORT_VERSION, VerifiedFrames,
     VerifyReport, VerifySpec, Why, verify,

@@ -81,6 +81,9 @@ fn sections(order: &Order<'_>) -> Result<Vec<Section>, String> {
     if let Some(why) = order.not_copied {
         return Err(why.to_string());
     }
+    if plan.gops().len() == 0 {
+        return Err("the plan lists no groups of pictures".to_owned());
+    }
     let section = |(at, (start, first))| Section { start, first, copy: plan.is_clear(at) };
     let sections: Vec<Section> = plan.gops().enumerate().map(section).collect();
     let copied: u64 =

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use domain::{BoxKind, Pts, Track, TrackId};
-use redact::{Covered, Model, Reason};
+use redact::{Covered, Edit, Model, Reason};
 use serde::{Deserialize, Serialize};
 use vision::identify;
 
@@ -55,6 +55,9 @@ pub struct Report {
     pub covered_whole: Vec<CoveredWhole>,
     /// Faces that were followed.
     pub tracks: Vec<TrackReport>,
+    /// What a person changed in the plan; only where a plan was rendered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by_hand: Option<ByHand>,
     /// Places a person may want to look at.
     pub review: Vec<ReviewSpan>,
     /// What else to know.
@@ -166,6 +169,9 @@ pub struct TrackReport {
     pub best_score: f32,
     /// The kept person it looked most like, and the cosine similarity.
     pub most_like: Option<(String, f32)>,
+    /// What a person said of it in the plan; absent: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edit: Option<Edit>,
     /// What became of it.
     #[serde(flatten)]
     pub verdict: Verdict,
@@ -182,7 +188,19 @@ pub struct ReviewSpan {
     pub why: String,
 }
 
+/// What a person changed in the plan before it was rendered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ByHand {
+    /// Tracks kept.
+    pub kept: u64,
+    /// Tracks covered.
+    pub covered: u64,
+    /// Areas covered.
+    pub areas: u64,
+}
+
 /// How long the parts took.
+#[derive(Default)]
 pub(crate) struct Times {
     pub(crate) analyse: Duration,
     pub(crate) render: Duration,
@@ -216,6 +234,7 @@ impl Report {
             frames: count(analysed, rendered),
             covered_whole: whole(analysed, &clock),
             tracks: tracks.map(|t| track(t, analysed, people, &clock)).collect(),
+            by_hand: None,
             review: review(analysed, &clock),
             warnings: warnings(analysed, rendered),
             audio: rendered
@@ -241,6 +260,9 @@ impl Report {
         );
         if let Some(Rendering::Smart { copied_frames, .. }) = self.rendering {
             line += &format!(", {copied_frames} frames copied as they were");
+        }
+        if let Some(ByHand { areas: areas @ 1.., .. }) = self.by_hand {
+            line += &format!(", {areas} area{} covered by hand", if areas == 1 { "" } else { "s" });
         }
         if f.covered_whole > 0 {
             line += &format!(", {} frames covered whole", f.covered_whole);
@@ -323,6 +345,7 @@ fn track(track: &Track, analysed: &Analysed, people: &[String], clock: &Clock) -
         height: spread(seen.iter().map(|b| b.rect.height())),
         best_score: track.best_score,
         most_like: identify::closest(track).map(|(person, s)| (name(person), s)),
+        edit: None,
         verdict,
     }
 }
@@ -417,9 +440,13 @@ impl fmt::Display for Report {
             let like = t.most_like.as_ref().map_or(String::new(), |(who, similarity)| {
                 format!(", most like {who} ({similarity:.2})")
             });
-            let verdict = match &t.verdict {
-                Verdict::Covered => "covered".to_owned(),
-                Verdict::Kept { person, shown_frames, .. } => {
+            let verdict = match (&t.verdict, t.edit) {
+                (Verdict::Covered, None | Some(Edit::Keep)) => "covered".to_owned(),
+                (Verdict::Covered, Some(Edit::Cover)) => "covered by hand".to_owned(),
+                (Verdict::Kept { shown_frames, .. }, Some(_)) => {
+                    format!("kept by hand, shown in {shown_frames} frames")
+                }
+                (Verdict::Kept { person, shown_frames, .. }, None) => {
                     format!("kept: {person}, shown in {shown_frames} frames")
                 }
             };

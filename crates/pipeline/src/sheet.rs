@@ -9,6 +9,7 @@ use std::ops;
 use std::path::Path;
 
 use domain::{BoxKind, Frame, Orientation, Rect, Track};
+use media::{Item, Reader};
 
 use crate::JobError;
 use crate::analyse::Analysed;
@@ -44,6 +45,19 @@ impl Sheet {
             sheet.tiles.push(Tile { crops: vec![None], lines: label(track, who), ink });
         }
         sheet
+    }
+
+    /// Takes all faces it wants out of a video.
+    pub(crate) fn fill(&mut self, mut reader: Reader) -> Result<(), JobError> {
+        let orientation = reader.info().video.orientation;
+        while !self.wanted.is_empty() {
+            match reader.next()? {
+                Some(Item::Frame(decoded)) => self.see(&decoded.frame, orientation),
+                Some(Item::Audio(_) | Item::Copied(_)) => {}
+                None => break,
+            }
+        }
+        Ok(())
     }
 
     /// Takes the faces it wants out of a frame, before the frame is painted.

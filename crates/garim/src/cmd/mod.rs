@@ -1,10 +1,13 @@
 //! One file per subcommand.
 
+mod analyze;
 mod convert;
 mod doctor;
+mod job;
 mod models;
 mod mosaic;
 mod probe;
+mod render;
 mod verify;
 
 use std::process::ExitCode;
@@ -24,6 +27,8 @@ const INTERRUPTED: u8 = 130;
 pub fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         Command::Mosaic(args) => mosaic::run(&args),
+        Command::Analyze(args) => analyze::run(&args),
+        Command::Render(args) => render::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Convert(args) => convert::run(&args),
         Command::Probe(args) => probe::run(&args),

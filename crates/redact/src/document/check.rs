@@ -10,6 +10,8 @@ const MAX_SIDE: u32 = 20_000;
 const MAX_FRAMES: usize = 8 << 20;
 /// Boxes, at most, those of manual areas counted in every frame they cover.
 const MAX_BOXES: usize = 16 << 20;
+/// Tracks, and spans in which they are shown, at most.
+const MAX_TRACKS: usize = 100_000;
 /// ITU-T H.264, E.2.1: `max_num_reorder_frames` is at most the size of the picture buffer.
 const MAX_REORDER: u8 = 16;
 
@@ -26,6 +28,10 @@ pub(super) fn check(document: &Document) -> Result<(), PlanError> {
         holds_a_frame(document, span.from, span.to, || format!("covered_whole[{i}]"))?;
     }
     check_gops(document)?;
+    let spans: usize = document.tracks.iter().map(|track| track.shown.len()).sum();
+    if document.tracks.len().max(spans) > MAX_TRACKS {
+        return Err(invalid("tracks".to_owned(), format!("more than {MAX_TRACKS}, or so often shown")));
+    }
     let whole = document.whole();
     let mut boxes = 0;
     for (i, track) in document.tracks.iter().enumerate() {

@@ -1,0 +1,39 @@
+//! `garim render`: covers a file by a plan, without looking for faces.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use pipeline::RenderSpec;
+
+use super::job::{Outputs, Paths, Told};
+use super::{INTERRUPTED, stop_flag, success};
+use crate::child::{Ended, Task};
+use crate::cli::RenderArgs;
+use crate::inputs;
+
+pub fn run(args: &RenderArgs) -> Result<ExitCode> {
+    let told = Told { input: &args.input, json: args.json };
+    told.exists()?;
+    let paths =
+        Paths { main: args.output.clone(), plan: None, sheet: None, report: args.report.clone() };
+    let outputs = Outputs::create(paths, &[&args.input, &args.plan], args.files.overwrite)?;
+    let task = Task::Render(RenderSpec {
+        input: args.input.clone(),
+        still: inputs::is_photo(&args.input),
+        plan: args.plan.clone(),
+        output: outputs.main.path().to_owned(),
+        preset: args.encoding.preset.clone(),
+        crf: args.encoding.crf,
+        to_8bit: args.files.to_8bit,
+        smart: !args.encoding.no_smart,
+    });
+    let stop = stop_flag()?;
+    match told.carry_out(&task, outputs, &stop) {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(Ended::Interrupted) => Ok(ExitCode::from(INTERRUPTED)),
+        Err(Ended::Failed(error)) => {
+            told.fail(&error);
+            Ok(success(false))
+        }
+    }
+}

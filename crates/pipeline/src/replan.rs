@@ -1,0 +1,142 @@
+//! Rendering by a plan that was written earlier, and perhaps edited since. Nothing is looked at
+//! again.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use media::{EncodeSettings, MediaError};
+use redact::{Edit, MAX_BYTES, PlanDocument, PlanError};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use vision::track::Followed;
+
+use crate::analyse::Analysed;
+use crate::job::{Teller, hex, sha256};
+use crate::render::{Order, Rendered, render};
+use crate::report::{ByHand, FileHash, Report, Times};
+use crate::{JobError, Phase, Progress, photo};
+
+/// Everything that rendering by a plan needs to know. `output` is a temporary name.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RenderSpec {
+    /// The video or photo that was analysed.
+    pub input: PathBuf,
+    /// Whether `input` is a still picture.
+    pub still: bool,
+    /// The plan.
+    pub plan: PathBuf,
+    /// Where to write the covered file.
+    pub output: PathBuf,
+    /// x264 preset.
+    pub preset: String,
+    /// x264 constant rate factor.
+    pub crf: f32,
+    /// Convert deeper samples to 8 bits instead of refusing them.
+    pub to_8bit: bool,
+    /// Copy groups of pictures that need no cover instead of encoding them again.
+    pub smart: bool,
+}
+
+/// Covers `spec.input` as its plan says. `emit` gets the progress.
+///
+/// # Errors
+/// A plan that is malformed or of another input; any failure of rendering. What was written so far
+/// is incomplete and must not be used.
+pub fn render_plan(
+    spec: &RenderSpec,
+    emit: &mut dyn FnMut(Progress),
+) -> Result<Report, JobError> {
+    let started = Instant::now();
+    refuse_playlist(&spec.input)?;
+    let refused = |why: PlanError| JobError::Plan { path: spec.plan.clone(), why };
+    let bytes = read(&spec.plan)?;
+    let plan_sha256 = hex(Sha256::new_with_prefix(&bytes));
+    let document = PlanDocument::parse(&bytes).map_err(refused)?;
+    drop(bytes); // Up to a GiB.
+    let input = FileHash { path: spec.input.clone(), sha256: sha256(&spec.input)? };
+    let plan = document.for_input(&input.sha256).map_err(refused)?;
+
+    let rendered = if spec.still {
+        photo::render(photo::read(&spec.input)?, &plan, &spec.output)?;
+        emit(Progress { phase: Phase::Render, frames: 1, total: Some(1) });
+        Rendered { frames: 1, ..Rendered::default() }
+    } else {
+        let settings = EncodeSettings { preset: spec.preset.clone(), crf: spec.crf };
+        let mut told = Teller::new(Phase::Render, Some(plan.len() as u64));
+        let order = Order {
+            input: &spec.input,
+            to_8bit: spec.to_8bit,
+            plan: &plan,
+            settings: &settings,
+            smart: spec.smart,
+            not_copied: None, // Then the plan has no groups.
+            output: &spec.output,
+        };
+        render(&order, None, &mut |n| told.tell(n, emit))?
+    };
+
+    let analysed = Analysed {
+        shown: plan.shown().to_vec(),
+        plan,
+        followed: Followed { tracks: document.tracks(), dropped: Vec::new() },
+        times: document.times(),
+        cuts: Vec::new(),
+        not_copied: None,
+        stats: rendered.stats,
+    };
+    let output = FileHash { path: spec.output.clone(), sha256: sha256(&spec.output)? };
+    let plan = Some(FileHash { path: spec.plan.clone(), sha256: plan_sha256 });
+    let times = Times { render: started.elapsed(), ..Times::default() };
+    let (people, models) = (document.people(), document.models().to_vec());
+    let report = Report::new(&analysed, &rendered, &people, &input, output, plan, models, &times);
+    Ok(with_edits(report, &document))
+}
+
+/// Says in a report what people decided.
+fn with_edits(mut report: Report, document: &PlanDocument) -> Report {
+    let mut by_hand = ByHand { areas: document.manual_areas() as u64, ..ByHand::default() };
+    for (id, edit) in document.edits() {
+        match edit {
+            Edit::Keep => by_hand.kept += 1,
+            Edit::Cover => by_hand.covered += 1,
+        }
+        // They are in the same order.
+        if let Ok(at) = report.tracks.binary_search_by_key(&id, |track| track.id)
+            && let Some(track) = report.tracks.get_mut(at)
+        {
+            track.edit = Some(edit);
+        }
+    }
+    report.by_hand = Some(by_hand);
+    report
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, JobError> {
+    let input = |e: std::io::Error| MediaError::Input { path: path.to_owned(), why: e.to_string() };
+    let mut bytes = Vec::new();
+    // One byte more than allowed tells that it is too long.
+    let file = File::open(path).map_err(input)?;
+    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(input)?;
+    Ok(bytes)
+}
+
+/// A playlist's hash says nothing about its segments, so no plan can say that they are the same.
+///
+/// # Errors
+/// `input` is a playlist or a folder.
+pub(crate) fn refuse_playlist(input: &Path) -> Result<(), JobError> {
+    let playlist = input.extension().is_some_and(|e| e.eq_ignore_ascii_case("m3u8"));
+    if playlist || input.is_dir() {
+        return Err(MediaError::Input {
+            path: input.to_owned(),
+            why: "is a playlist, and a plan is good for one file only; make it one with \
+                  `garim convert IN -o OUT.mp4` and go on with that"
+                .to_owned(),
+        }
+        .into());
+    }
+    Ok(())
+}
