@@ -20,7 +20,6 @@ pub enum JobError {
         /// The file.
         path: PathBuf,
         /// What is wrong.
-        #[source]
         why: redact::PlanError,
     },
     /// A job without an output.

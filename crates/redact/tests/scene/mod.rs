@@ -1,5 +1,7 @@
 //! Frames and plans to paint.
 
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
 use domain::{
     BoxKind, Color, Frame, Matrix, PersonIx, PixelFormat, Pts, Range, Rect, Size, TimeBase, Track,
     TrackBox, TrackId,
@@ -57,6 +59,15 @@ pub fn plan(
 ) -> RedactionPlan {
     let mut analysis = Analysis::new(size);
     (0..frames).for_each(|i| analysis.frame(pts(i as i64), Seen::Detected, false));
+    let tracks = tracks(frames, rects);
+    let span =
+        |id: &u32| ShownSpan { track: TrackId(*id), person: PersonIx(0), first: 0, last: frames };
+    let shown: Vec<ShownSpan> = shown.iter().map(span).collect();
+    analysis.finish(&tracks, &shown, policy)
+}
+
+/// A track for each of `rects`, numbered from 1, that stays there for `frames` frames.
+pub fn tracks(frames: usize, rects: &[Rect]) -> Vec<Track> {
     let kind = BoxKind::Detected;
     let track = |(i, rect): (usize, &Rect)| Track {
         id: TrackId(i as u32 + 1),
@@ -66,11 +77,7 @@ pub fn plan(
         first: (0, pts(0)),
         last: (frames, pts(frames as i64)),
     };
-    let tracks: Vec<Track> = rects.iter().enumerate().map(track).collect();
-    let span =
-        |id: &u32| ShownSpan { track: TrackId(*id), person: PersonIx(0), first: 0, last: frames };
-    let shown: Vec<ShownSpan> = shown.iter().map(span).collect();
-    analysis.finish(&tracks, &shown, policy)
+    rects.iter().enumerate().map(track).collect()
 }
 
 /// The plan for frame 0 of a video of one frame.

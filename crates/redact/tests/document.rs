@@ -33,7 +33,7 @@ fn a_plan_as_json() {
                 score: 0.5,
             })
             .collect(),
-        sightings: Vec::new(),
+        sightings: vec![(0, PersonIx(0), 0.25), (1, PersonIx(0), 0.75)],
         best_score: 0.5,
         first: (0, pts(7)),
         last: (0, pts(7)),
@@ -64,8 +64,8 @@ fn a_plan_as_json() {
         "time_base": {"num": 1001, "den": 24000},
         "frames": [7, 8, 9, 10, 11],
         "covered_whole": [
-            {"from": 9, "to": 10, "frames": 2, "reason": "not_analysed"},
-            {"from": 11, "to": 11, "frames": 1, "reason": "damaged"},
+            {"from": 9, "to": 10, "reason": "not_analysed"},
+            {"from": 11, "to": 11, "reason": "damaged"},
         ],
         "gops": [
             {"from": 7, "packets": 2, "reorder": 2, "sha256": "07".repeat(32), "plain": true},
@@ -74,22 +74,29 @@ fn a_plan_as_json() {
         "tracks": [
             {
                 "id": 1,
-                "shown": [{"person": null, "from": 8, "to": 8}],
+                "edit": null,
+                "best_score": 0.5,
+                "most_like": {"person": "mina", "similarity": 0.75},
+                "shown": [{"person": null, "similarity": null, "from": 8, "to": 8}],
                 "boxes": [[8, 1.5, 2.0, 31.0, 42.0, "extended"], [10, 1.5, 2.0, 31.0, 42.0, "extended"]],
             },
             {
                 "id": 2,
-                "shown": [{"person": "mina", "from": 7, "to": 11}],
+                "edit": null,
+                "best_score": 0.5,
+                "most_like": {"person": "mina", "similarity": 0.75},
+                "shown": [{"person": "mina", "similarity": 0.75, "from": 7, "to": 11}],
                 "boxes": [[7, 1.5, 2.0, 31.0, 42.0, "detected"], [8, 1.5, 2.0, 31.0, 42.0, "detected"]],
             },
         ],
+        "manual": [],
     });
-    assert_eq!(serde_json::to_value(plan.to_json(&header)).unwrap(), expected);
+    assert_eq!(serde_json::to_value(plan.document(&header, &tracks)).unwrap(), expected);
 }
 
 #[test]
 fn an_empty_plan_is_still_a_document() {
     let plan = Analysis::new(Size { width: 2, height: 2 }).finish(&[], &[], &Policy::default());
-    let value = serde_json::to_value(plan.to_json(&PlanHeader::default())).unwrap();
+    let value = serde_json::to_value(plan.document(&PlanHeader::default(), &[])).unwrap();
     assert_eq!((&value["frames"], &value["time_base"]), (&json!([]), &json!(null)));
 }
