@@ -8,12 +8,13 @@ GARIM := $(or $(CARGO_TARGET_DIR),target)/release/garim
 FIXTURES := .garim/fixtures
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build test demo clean-demo check-player
+.PHONY: help setup build test fuzz demo clean-demo check-player
 
 help:
 	@echo 'make setup         install what is missing, build, fetch models and footage'
 	@echo 'make demo          cover everyone but one man in a clip of two people, into demo-out/'
 	@echo 'make test          set up, then every check and test (cargo xtask ci)'
+	@echo 'make fuzz          feed the reader of plans with broken ones for a minute'
 	@echo 'make build         build target/release/garim'
 	@echo 'make check-player  play a result in headless Chromium, with seeks'
 	@echo 'make clean-demo    delete demo-out/'
@@ -29,6 +30,13 @@ build:
 
 test: setup
 	@cargo xtask ci
+
+# Without a sanitizer: the code under test has no unsafe block, and stable Rust is enough.
+fuzz:
+	@command -v cargo-fuzz >/dev/null || cargo install --locked cargo-fuzz@0.13.1
+	@mkdir -p fuzz/corpus/plan
+	@cargo fuzz run --fuzz-dir fuzz --sanitizer none plan fuzz/corpus/plan fuzz/seeds/plan -- \
+	    -max_total_time=60 -max_len=16384 -dict=fuzz/plan.dict -print_final_stats=1
 
 demo: setup
 	@mkdir -p demo-out

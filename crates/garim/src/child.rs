@@ -29,8 +29,13 @@ pub enum Task {
     Mosaic(JobSpec),
     Render(RenderSpec),
     Verify(VerifySpec),
-    Convert { input: PathBuf, output: PathBuf },
-    Probe { input: PathBuf },
+    Convert {
+        input: PathBuf,
+        output: PathBuf,
+    },
+    Probe {
+        input: PathBuf,
+    },
 }
 
 /// What a child says.

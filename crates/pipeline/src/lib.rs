@@ -27,7 +27,9 @@ pub use enrol::enrol;
 pub use error::JobError;
 pub use job::{JobSpec, KeepSpec, Phase, Progress, Speed, run};
 pub use replan::{RenderSpec, render_plan};
-pub use report::{ByHand, CoveredWhole, FileHash, FrameCounts, Report, ReviewSpan, TrackReport, Verdict};
+pub use report::{
+    ByHand, CoveredWhole, FileHash, FrameCounts, Report, ReviewSpan, TrackReport, Verdict,
+};
 pub use verify::{
     FaceCounts, Failure, FailureKind, FoundBy, Sound, Spot, VERIFY_REPORT_VERSION, VerifiedFrames,
     VerifyReport, VerifySpec, Why, verify,

@@ -45,10 +45,7 @@ pub struct RenderSpec {
 /// # Errors
 /// A plan that is malformed or of another input; any failure of rendering. What was written so far
 /// is incomplete and must not be used.
-pub fn render_plan(
-    spec: &RenderSpec,
-    emit: &mut dyn FnMut(Progress),
-) -> Result<Report, JobError> {
+pub fn render_plan(spec: &RenderSpec, emit: &mut dyn FnMut(Progress)) -> Result<Report, JobError> {
     let started = Instant::now();
     refuse_playlist(&spec.input)?;
     let refused = |why: PlanError| JobError::Plan { path: spec.plan.clone(), why };

@@ -84,8 +84,10 @@ struct Head {
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(title = "Garim plan, version 1"))]
 struct Document {
     /// Always `garim-plan`.
+    #[cfg_attr(test, schemars(extend("const" = FORMAT)))]
     format: String,
     /// Always 1.
+    #[cfg_attr(test, schemars(extend("const" = VERSION)))]
     version: u32,
     /// Version of Garim that made the plan.
     tool: String,

@@ -5,8 +5,8 @@ mod scene;
 
 use domain::{Gop, PersonIx, Rect, Size, TrackId};
 use redact::{
-    Analysis, Cover, Effect, FORMAT, FramePlan, PlanDocument, PlanError, PlanHeader, Policy, Reason,
-    RedactionPlan, Seen, ShownSpan,
+    Analysis, Cover, Effect, FORMAT, FramePlan, PlanDocument, PlanError, PlanHeader, Policy,
+    Reason, RedactionPlan, Seen, ShownSpan,
 };
 use scene::pts;
 use serde_json::{Value, json};

@@ -19,10 +19,10 @@ impl PlanDocument {
         if document.input.sha256.is_empty() || document.input.sha256 != sha256 {
             return Err(PlanError::OtherInput { name: document.input.name.clone() });
         }
-        let policy = document.policy.policy().map_err(|e| PlanError::Invalid {
-            place: "policy".to_owned(),
-            why: e.to_string(),
-        })?;
+        let policy = document
+            .policy
+            .policy()
+            .map_err(|e| PlanError::Invalid { place: "policy".to_owned(), why: e.to_string() })?;
         let whole = document.whole();
         let mut frames: Vec<Entry> = document
             .frames

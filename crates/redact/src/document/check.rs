@@ -30,7 +30,10 @@ pub(super) fn check(document: &Document) -> Result<(), PlanError> {
     check_gops(document)?;
     let spans: usize = document.tracks.iter().map(|track| track.shown.len()).sum();
     if document.tracks.len().max(spans) > MAX_TRACKS {
-        return Err(invalid("tracks".to_owned(), format!("more than {MAX_TRACKS}, or so often shown")));
+        return Err(invalid(
+            "tracks".to_owned(),
+            format!("more than {MAX_TRACKS}, or so often shown"),
+        ));
     }
     let whole = document.whole();
     let mut boxes = 0;
@@ -109,7 +112,8 @@ fn holds_a_frame(
         return Err(invalid(place(), format!("ends ({to}) before it starts ({from})")));
     }
     if document.between(from, to).is_empty() {
-        let tick = document.time_base.map_or(String::new(), |b| format!(" of {}/{} s", b.num, b.den));
+        let tick =
+            document.time_base.map_or(String::new(), |b| format!(" of {}/{} s", b.num, b.den));
         let why = format!("no frame lies between {from} and {to}; times are ticks{tick}");
         return Err(invalid(place(), why));
     }
@@ -161,9 +165,11 @@ fn check_row(document: &Document, whole: &[Option<Reason>], row: &Row) -> Result
         return Err(format!("{} is the time of no frame", row.0));
     };
     if !usable(row.rect()) && whole.get(frame).is_none_or(Option::is_none) {
-        return Err("left, top, right, bottom must be numbers in this order, or the frame must be \
+        return Err(
+            "left, top, right, bottom must be numbers in this order, or the frame must be \
                     in covered_whole"
-            .to_owned());
+                .to_owned(),
+        );
     }
     Ok(())
 }

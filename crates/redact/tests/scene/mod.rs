@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub mod oracle;
+
 use domain::{
     BoxKind, Color, Frame, Matrix, PersonIx, PixelFormat, Pts, Range, Rect, Size, TimeBase, Track,
     TrackBox, TrackId,
