@@ -40,6 +40,12 @@ fn help_of_mosaic() {
 }
 
 #[test]
+fn help_of_analyze_and_render() {
+    is_like_the_snapshot("analyze --help", "help-analyze");
+    is_like_the_snapshot("render --help", "help-render");
+}
+
+#[test]
 fn help_of_convert_says_that_it_covers_nothing() {
     is_like_the_snapshot("convert --help", "help-convert");
     let s = Scratch::new();
@@ -93,6 +99,11 @@ fn wrong_arguments_are_usage_errors() {
     misused("mosaic in.mp4 -o a.mp4 --out-dir b", &["cannot be used with"]);
     misused("mosaic in.mp4 --colour", &["--colour"]);
     misused("convert in.mp4", &["--output"]);
+    misused("analyze in.mp4", &["--output"]);
+    misused("analyze in.mp4 -o p.json --cells 12", &["--cells 12", "at most 8"]);
+    misused("analyze in.mp4 -o p.json --crf 20", &["--crf"]);
+    misused("render in.mp4", &["<PLAN>"]);
+    misused("render in.mp4 p.json -o a.mp4 --effect fill", &["--effect"]);
     misused("", &["Usage"]);
     misused("uncover in.mp4", &["uncover"]);
 }
