@@ -1,7 +1,7 @@
 //! The written plan says what the plan does.
 
 use domain::{BoxKind, Gop, PersonIx, Pts, Rect, Size, TimeBase, Track, TrackBox, TrackId};
-use redact::{Analysis, Model, PlanHeader, Policy, Seen, ShownSpan};
+use redact::{Analysis, Model, PlanDocument, PlanHeader, Policy, Seen, ShownSpan};
 use serde_json::json;
 
 #[test]
@@ -99,4 +99,15 @@ fn an_empty_plan_is_still_a_document() {
     let plan = Analysis::new(Size { width: 2, height: 2 }).finish(&[], &[], &Policy::default());
     let value = serde_json::to_value(plan.document(&PlanHeader::default(), &[])).unwrap();
     assert_eq!((&value["frames"], &value["time_base"]), (&json!([]), &json!(null)));
+}
+
+#[test]
+fn the_example_in_the_reference_is_a_plan() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reference/plan.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let example = text.split("```").nth(1).unwrap().strip_prefix("json").unwrap();
+    let document = PlanDocument::parse(example.as_bytes()).unwrap();
+    let sha256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+    let summary = document.for_input(sha256).unwrap().summary();
+    assert_eq!((summary.frames, summary.regions, summary.whole), (5, 4, 2));
 }

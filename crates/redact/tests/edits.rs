@@ -114,6 +114,7 @@ fn frames_are_covered_whole_by_hand() {
     edited["covered_whole"] = json!([
         {"from": 7, "to": 100, "reason": "manual"},
         {"from": 6, "to": 8, "reason": "damaged"},
+        {"from": 7, "to": 7, "reason": "mismatch"},
         {"from": -5, "to": 0, "reason": "manual"},
     ]);
     let plan = plan(&edited);

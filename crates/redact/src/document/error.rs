@@ -20,7 +20,10 @@ pub enum PlanError {
     #[error("is larger than {} MiB; split the input and analyse the parts", MAX_BYTES >> 20)]
     TooLarge,
     /// Not JSON, or not the fields of a plan.
-    #[error("at {place}: {why}; mend it there, or analyse again with `garim analyze IN -o PLAN`")]
+    #[error(
+        "{}{why}; mend it there, or analyse again with `garim analyze IN -o PLAN`",
+        if place == "." { String::new() } else { format!("at {place}: ") }
+    )]
     Malformed {
         /// Path of the field, `.` for the whole.
         place: String,
