@@ -59,6 +59,35 @@ fn analysing_and_rendering_gives_the_same_file_as_both_at_once() {
 }
 
 #[test]
+fn groups_are_copied_by_a_plan_too_unless_an_edit_covers_something_in_them() {
+    let s = Scratch::new();
+    let picture = "drawbox=t=fill:enable='gte(n,4)',drawbox=240:20:60:60:red:5:enable='gte(n,4)'";
+    s.clip(picture, "-an -g 4 -keyint_min 4 -sc_threshold 0 in.mp4");
+    s.garim("mosaic in.mp4 -o at-once.mp4 --report mosaic.json").ok();
+    s.garim("analyze in.mp4 -o plan.json").ok();
+    s.garim("render in.mp4 plan.json -o out.mp4 --report render.json").ok();
+    let rendering = s.json("render.json")["rendering"].clone();
+    assert_eq!(rendering["mode"], "smart", "{rendering}");
+    assert_eq!(rendering, s.json("mosaic.json")["rendering"]);
+    assert!(s.read("at-once.mp4") == s.read("out.mp4"), "the videos differ");
+    edit(&s, |plan| {
+        let frames = plan["frames"].as_array().unwrap();
+        let last = frames.last().unwrap().clone();
+        plan["manual"] = json!([{"from": last, "to": last, "keys": [[last, 240, 20, 300, 80]]}]);
+    });
+    s.garim("render in.mp4 edited.json -o edited.mp4 --report edited-report.json").ok();
+    let fewer = &s.json("edited-report.json")["rendering"];
+    let groups = |of: &Value| of["copied_groups"].as_u64().unwrap();
+    assert_eq!(groups(fewer), groups(&rendering) - 1, "{fewer}");
+    let (before, after) = (s.luma("in.mp4"), s.luma("edited.mp4"));
+    let square = Rect::new(240, 20, 60, 60);
+    for (i, (a, b)) in before.iter().zip(&after).enumerate().skip(4) {
+        let left = pixels::detail_left(a, b, square);
+        assert!(if i == 23 { left < pixels::COVERED } else { left > pixels::SHOWN }, "{i}: {left}");
+    }
+}
+
+#[test]
 fn both_reports_say_what_the_one_of_mosaic_says() {
     let s = Scratch::new();
     two_people(&s);
