@@ -199,6 +199,14 @@ fn frames_that_a_plan_lacks_are_covered_whole() {
         let flat = max - min <= 8;
         assert_eq!(flat, i >= all - 6, "frame {i}: {min} to {max}");
     }
+    // Out of the middle: those after it are no longer at their place.
+    let report = rendered(&s, |plan| {
+        let gone = plan["frames"].as_array_mut().unwrap().remove(9);
+        for track in plan["tracks"].as_array_mut().unwrap() {
+            track["boxes"].as_array_mut().unwrap().retain(|row| row[0] != gone);
+        }
+    });
+    assert_eq!(report["frames"]["covered_whole"], all - 9, "{report:#}");
 }
 
 #[test]

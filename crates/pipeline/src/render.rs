@@ -9,7 +9,7 @@ use media::{
     Copied, Decoded, EncodeSettings, Item, MediaError, MediaInfo, NotCopied, ReadStats, Reader,
     Section, Splice, Streams, VideoEncoder, Writer,
 };
-use redact::{Cover, Painter, RedactionPlan};
+use redact::{Cover, Painter, Reason, RedactionPlan};
 
 use crate::JobError;
 use crate::report::Rendering;
@@ -319,6 +319,8 @@ fn paint(
         // what was looked at. A sequence number no plan holds covers everything.
         cover = plan.for_frame(u64::MAX, frame.pts, frame.size);
         *distrusted += 1;
+    } else if matches!(cover.cover(), Cover::All(Reason::Mismatch)) {
+        *distrusted += 1; // The plan has another frame at this place.
     }
     let painted = painter.paint(frame, &cover);
     Ok(track.encode(painted, decoded.duration, decoded.starts_group)?)
