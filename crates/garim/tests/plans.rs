@@ -26,7 +26,8 @@ fn two_people(s: &Scratch) {
 fn rendered(s: &Scratch, change: impl Fn(&mut Value)) -> Value {
     edit(s, change);
     s.garim(
-        "render in.mp4 edited.json -o out.mp4 --crf 12 --preset ultrafast --report report.json",
+        "render in.mp4 edited.json -o out.mp4 --crf 12 --preset ultrafast --report report.json \
+         --overwrite",
     )
     .ok();
     s.json("report.json")
