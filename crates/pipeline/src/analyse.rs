@@ -13,6 +13,7 @@ use vision::thumbnail::{self, Thumbnail};
 use vision::track::{Followed, Observation};
 use vision::{Detector, Gallery, Recognizer, cuts, identify, track};
 
+use crate::calm::{self, Calm, Told};
 use crate::schedule::{self, Look, Schedule};
 use crate::{JobError, Speed};
 
@@ -67,6 +68,8 @@ struct Seat {
 struct Work {
     frame: Frame,
     look: Look,
+    /// The frame before it, to be looked at if something is found in this one.
+    held: Option<Frame>,
 }
 
 /// Reads all frames of `reader`, has them looked at by one worker per detector, and makes
@@ -85,6 +88,7 @@ pub fn analyse(
     let (work_in, work_out) = bounded::<Work>(WAITING);
     // The collector keeps up with anything: findings are small.
     let (found_in, found_out) = bounded::<Result<(u64, Finding), JobError>>(64);
+    let (told_in, told_out) = bounded::<Told>(64);
     let mut schedule = Schedule::new(analyst.speed, size, !analyst.gallery.people().is_empty());
     // Everything moves in, so that an early return hangs up on the workers before they are joined.
     thread::scope(move |scope| {
@@ -95,9 +99,10 @@ pub fn analyse(
             })?;
         }
         drop((work_out, found_in));
-        let collector = spawn(scope, "collect", move || collect(&found_out))?;
-        let seats = feed(&mut reader, &mut schedule, &work_in, progress);
-        drop(work_in);
+        let collector = spawn(scope, "collect", move || collect(&found_out, &told_in))?;
+        let mut calm = Calm::new(told_out);
+        let seats = feed(&mut reader, &mut schedule, &mut calm, &work_in, progress);
+        drop((work_in, calm));
         let findings = collector.join().map_err(|_| JobError::Panicked("collect"))??;
         let seats = seats?;
         let stats = reader.stats();
@@ -119,30 +124,37 @@ fn spawn<'scope, T: Send + 'scope>(
 fn feed(
     reader: &mut Reader,
     schedule: &mut Schedule,
+    calm: &mut Calm,
     work: &Sender<Work>,
     progress: &mut dyn FnMut(u64),
 ) -> Result<Vec<Seat>, JobError> {
     let mut seats: Vec<Seat> = Vec::new();
     let mut scenes = Scenes::default();
     let mut waiting: Option<(Decoded, bool)> = None;
+    let mut held: Option<Frame> = None;
     loop {
         let next = next_frame(reader)?;
+        let scene = next.as_ref().map(|d| scenes.next(&d.frame)).transpose()?;
+        let goes_on = scene.is_some_and(|(_, fresh)| !fresh);
         // A frame can be judged only when the time of the one after it is known.
         if let Some((decoded, fresh)) = waiting.take() {
-            let at = next.as_ref().map(|d| d.frame.pts);
+            let at = next.as_ref().filter(|_| goes_on).map(|d| d.frame.pts);
             let frame = decoded.frame;
-            let look = schedule.look(frame.seq, frame.pts, at, fresh);
+            let calm_now = calm.at(frame.seq, fresh);
+            let look = schedule.look(frame.seq, frame.pts, at, fresh, calm_now);
             // What a detector would say of a damaged frame means nothing.
             let wanted = decoded.intact && !look.passes.is_empty();
             if let (Some(seat), true) = (seats.last_mut(), wanted) {
                 seat.seen = Seen::Detected; // It cannot be Damaged here: the one after it is not in.
-                if work.send(Work { frame, look }).is_err() {
+                calm.asked(frame.seq);
+                if work.send(Work { frame, look, held: held.take() }).is_err() {
                     return Ok(seats);
                 }
+            } else {
+                held = (decoded.intact && look.hold).then_some(frame);
             }
         }
-        let Some(decoded) = next else { return Ok(seats) };
-        let (difference, fresh) = scenes.next(&decoded.frame)?;
+        let (Some(decoded), Some((difference, fresh))) = (next, scene) else { return Ok(seats) };
         let seen = if decoded.intact { Seen::Skipped } else { Seen::Damaged };
         if seen == Seen::Damaged {
             // Frames shown before it may have been predicted from it.
@@ -197,14 +209,26 @@ fn detect(
     work: &Receiver<Work>,
     found: &Sender<Result<(u64, Finding), JobError>>,
 ) {
-    for Work { frame, look } in work {
+    let mut look = |frame: &Frame, look: &Look| {
         // A panic in a detector must not look like a frame without faces.
         let looked = catch_unwind(AssertUnwindSafe(|| {
-            look_at(detector.as_mut(), analyst, orientation, &frame, &look)
+            look_at(detector.as_mut(), analyst, orientation, frame, look)
         }));
-        let finding = looked.unwrap_or(Err(JobError::Panicked("detect")));
+        looked.unwrap_or(Err(JobError::Panicked("detect")))
+    };
+    let tell = |frame: &Frame, finding: Result<Finding, JobError>| {
         let failed = finding.is_err();
-        if found.send(finding.map(|f| (frame.seq, f))).is_err() || failed {
+        found.send(finding.map(|f| (frame.seq, f))).is_ok() && !failed
+    };
+    for Work { frame, look: wanted, held } in work {
+        let finding = look(&frame, &wanted);
+        let something = finding.as_ref().is_ok_and(calm::is_something);
+        if let Some(held) = held.filter(|_| something)
+            && !tell(&held, look(&held, &schedule::look_back()))
+        {
+            return;
+        }
+        if !tell(&frame, finding) {
             return;
         }
     }
@@ -261,10 +285,13 @@ pub(crate) fn compare(
 /// Gathers the findings by frame until the workers are done.
 fn collect(
     found: &Receiver<Result<(u64, Finding), JobError>>,
+    told: &Sender<Told>,
 ) -> Result<Vec<Option<Finding>>, JobError> {
     let mut findings: Vec<Option<Finding>> = Vec::new();
     for result in found {
         let (seq, finding) = result?;
+        // The decoder may be at its end and not listen any more.
+        let _ = told.send(Told { seq, something: calm::is_something(&finding) });
         let at = seq as usize;
         if findings.len() <= at {
             findings.resize_with(at + 1, || None);

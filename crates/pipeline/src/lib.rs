@@ -11,6 +11,7 @@
 //! ```
 
 mod analyse;
+mod calm;
 mod enrol;
 mod error;
 mod job;

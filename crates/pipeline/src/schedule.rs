@@ -48,12 +48,21 @@ pub(crate) struct Look {
     pub(crate) passes: Vec<Pass>,
     /// Whether faces are compared with the enrolled people.
     pub(crate) identify: bool,
+    /// A skipped frame that is looked at after all if something is found in the next.
+    pub(crate) hold: bool,
+}
+
+/// The look at a held frame.
+pub(crate) fn look_back() -> Look {
+    Look { passes: vec![Pass::new(DetectorModel::YuNet, BASE)], ..Look::default() }
 }
 
 /// Decides frame by frame, in order.
 #[derive(Debug)]
 pub(crate) struct Schedule {
     periods: Periods,
+    /// The same while nothing at all is found.
+    calm: Periods,
     large: bool,
     second_side: u32,
     identify: bool,
@@ -73,13 +82,21 @@ struct Due {
 
 impl Schedule {
     pub(crate) fn new(speed: Speed, picture: Size, identify: bool) -> Self {
-        let periods = match speed {
-            Speed::Fast => Periods { base: 2, fine: 10, second: 30, doubt: 6 },
-            Speed::Balanced => Periods { base: 1, fine: 5, second: 15, doubt: 3 },
-            Speed::Thorough => Periods { base: 1, fine: 2, second: 5, doubt: 1 },
+        let thorough = Periods { base: 1, fine: 2, second: 5, doubt: 1 };
+        let (periods, calm) = match speed {
+            Speed::Fast => (
+                Periods { base: 2, fine: 10, second: 30, doubt: 6 },
+                Periods { base: 2, fine: 20, second: 60, doubt: 6 },
+            ),
+            Speed::Balanced => (
+                Periods { base: 1, fine: 5, second: 15, doubt: 3 },
+                Periods { base: 2, fine: 10, second: 30, doubt: 3 },
+            ),
+            Speed::Thorough => (thorough, thorough),
         };
         Self {
             periods,
+            calm,
             large: is_large(picture),
             second_side: second_long_side(picture),
             identify,
@@ -93,33 +110,43 @@ impl Schedule {
     }
 
     /// What to do with frame `seq` at `pts`. `next`: the time of the frame after it, if there is
-    /// one; `fresh`: a new scene may begin here, so nothing is known of it.
-    pub(crate) fn look(&mut self, seq: u64, pts: Pts, next: Option<Pts>, fresh: bool) -> Look {
-        if !fresh && self.may_skip(next) {
+    /// one that belongs to the same scene; `fresh`: a new scene may begin here, so nothing is known
+    /// of it; `calm`: nothing was found for a while.
+    pub(crate) fn look(
+        &mut self,
+        seq: u64,
+        pts: Pts,
+        next: Option<Pts>,
+        fresh: bool,
+        calm: bool,
+    ) -> Look {
+        let periods = if calm { self.calm } else { self.periods };
+        if !fresh && self.may_skip(next, periods.base) {
             self.skipped += 1;
-            return Look::default();
+            // What the next look finds may be in this frame too.
+            return Look { hold: self.periods.base == 1, ..Look::default() };
         }
         self.skipped = 0;
         self.looked = Some(pts);
         let mut passes = vec![Pass::new(DetectorModel::YuNet, BASE)];
-        if due(&mut self.fine, self.periods.fine, seq, pts, fresh) {
+        if due(&mut self.fine, periods.fine, seq, pts, fresh) {
             passes.push(Pass::new(DetectorModel::YuNet, FINE));
             if self.large {
                 passes.push(Pass::new(DetectorModel::YuNet, TILED));
             }
         }
         let second = Pass::new(DetectorModel::CenterFace, self.second_side);
-        let asked = due(&mut self.second, self.periods.second, seq, pts, fresh);
-        if due(&mut self.doubt, self.periods.doubt, seq, pts, fresh) || asked {
+        let asked = due(&mut self.second, periods.second, seq, pts, fresh);
+        if due(&mut self.doubt, periods.doubt, seq, pts, fresh) || asked {
             passes.push(if asked { second } else { second.if_doubtful() });
         }
-        Look { passes, identify: self.identify && self.identity_due(pts) }
+        Look { passes, identify: self.identify && self.identity_due(pts), hold: false }
     }
 
-    fn may_skip(&self, next: Option<Pts>) -> bool {
+    fn may_skip(&self, next: Option<Pts>, base: u32) -> bool {
         let (Some(looked), Some(next)) = (self.looked, next) else { return false };
         let gap = next.seconds_since(looked);
-        self.skipped + 1 < self.periods.base && (0.0..=MAX_SKIP).contains(&gap)
+        self.skipped + 1 < base && (0.0..=MAX_SKIP).contains(&gap)
     }
 
     fn identity_due(&mut self, pts: Pts) -> bool {
@@ -159,13 +186,23 @@ mod tests {
     const HD: Size = Size { width: 1280, height: 720 };
 
     fn looks(speed: Speed, size: Size, millis: &[i64], fresh: &[usize]) -> Vec<Look> {
+        looks_when(speed, size, millis, fresh, false)
+    }
+
+    fn looks_when(
+        speed: Speed,
+        size: Size,
+        millis: &[i64],
+        fresh: &[usize],
+        calm: bool,
+    ) -> Vec<Look> {
         let base = TimeBase::new(1, 1000).unwrap();
         let pts: Vec<Pts> = millis.iter().map(|&ms| Pts::new(ms, base)).collect();
         let mut schedule = Schedule::new(speed, size, true);
         (0..pts.len())
             .map(|i| {
                 let next = pts.get(i + 1).copied();
-                schedule.look(i as u64, pts[i], next, i == 0 || fresh.contains(&i))
+                schedule.look(i as u64, pts[i], next, i == 0 || fresh.contains(&i), calm)
             })
             .collect()
     }
@@ -188,6 +225,22 @@ mod tests {
         assert_eq!(skipped, want);
         let sparse = looks(Speed::Fast, HD, &at(15.0, 10), &[]);
         assert!(sparse.iter().all(|l| !l.passes.is_empty()));
+    }
+
+    #[test]
+    fn where_nothing_is_found_balanced_holds_every_second_frame_back() {
+        let calm = looks_when(Speed::Balanced, HD, &at(30.0, 300), &[], true);
+        let (looked, held): (Vec<&Look>, Vec<&Look>) = calm.iter().partition(|l| !l.hold);
+        assert_eq!((looked.len(), held.len()), (151, 149), "the last but one is looked at");
+        assert!(looked.iter().all(|l| !l.passes.is_empty()));
+        assert!(held.iter().all(|l| l.passes.is_empty()));
+        let fine = |looks: &[Look]| {
+            let passes = looks.iter().flat_map(|l| &l.passes);
+            passes.filter(|p| p.long_side == FINE).count()
+        };
+        assert_eq!((fine(&calm), fine(&looks(Speed::Balanced, HD, &at(30.0, 300), &[]))), (30, 60));
+        let thorough = looks_when(Speed::Thorough, HD, &at(30.0, 60), &[], true);
+        assert!(thorough.iter().all(|l| !l.passes.is_empty()));
     }
 
     #[test]

@@ -183,10 +183,39 @@ fn fast_skips_frames_at_most_100_ms_apart_and_they_count_as_analysed() {
     assert_eq!(asked, analysed.times.len() as u64, "at 12 frames a second all are looked at");
 }
 
-#[test]
-fn balanced_looks_at_every_frame() {
+/// Frames that detectors looked at, when there is a face from frame `first` on.
+fn looked_at(first: u64, speed: Speed) -> (Vec<u64>, Analysed) {
     let (_dir, path) = clip("");
-    assert_eq!(looks(&path, Speed::Balanced).0, FRAMES);
+    let looked = Arc::new(Mutex::new(Vec::new()));
+    let detectors = (0..2).map(|_| {
+        let looked = Arc::clone(&looked);
+        Box::new(ScriptedDetector(move |frame: &Frame, _: Orientation, _: &[Pass]| {
+            looked.lock().unwrap().push(frame.seq);
+            let faces = if frame.seq < first { vec![] } else { vec![face(100.0)] };
+            Ok(Finding { faces, ..Finding::default() })
+        })) as Box<dyn Detector>
+    });
+    let analysed = analysed_with(&path, detectors.collect(), speed, None).unwrap();
+    let mut looked = looked.lock().unwrap().clone();
+    looked.sort_unstable();
+    (looked, analysed)
+}
+
+#[test]
+fn balanced_looks_at_every_frame_where_anything_is_found() {
+    assert_eq!(looked_at(0, Speed::Balanced).0, (0..FRAMES).collect::<Vec<_>>());
+}
+
+#[test]
+fn where_nothing_is_found_every_second_frame_is_held_until_something_is() {
+    let (looked, analysed) = looked_at(39, Speed::Balanced);
+    // 32 frames in which nothing is found, some with every second one held, and from the face on
+    // (and the frame before, which was held) all again.
+    let want: Vec<u64> = (0..32).chain([33, 35, 37]).chain(38..FRAMES).collect();
+    assert_eq!(looked, want);
+    assert!(analysed.plan.iter().all(|frame| !matches!(frame.covered, Covered::All(_))));
+    let (looked, _) = looked_at(39, Speed::Thorough);
+    assert_eq!(looked.len() as u64, FRAMES, "thorough looks at all");
 }
 
 #[test]
