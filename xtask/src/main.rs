@@ -18,7 +18,9 @@ use std::process::ExitCode;
 const HELP: &str = "\
 Usage: cargo xtask <chore>
 
-  fixtures   fetch and make the footage of the demo and the tests, into .garim/fixtures
+  fixtures [bench]
+             fetch and make the footage of the demo and the tests, into .garim/fixtures; with
+             `bench` that of the benchmark too
   tidy       check the dependency direction and the committed files (seconds)
   ci [STEP]  everything that must hold before a commit lands, in order, stopping at the first
              failure: fmt, tidy, deny, clippy, tests, doctests, docs; or only the steps named
@@ -27,7 +29,8 @@ Usage: cargo xtask <chore>
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let outcome = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["fixtures"] => fixtures::run(&root()),
+        ["fixtures"] => fixtures::run(&root(), false),
+        ["fixtures", "bench"] => fixtures::run(&root(), true),
         ["tidy"] => tidy::run(&root()),
         ["ci", ref steps @ ..] => ci::run(&root(), steps),
         ["help" | "--help" | "-h"] => {

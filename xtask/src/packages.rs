@@ -44,9 +44,14 @@ pub struct PackedFile {
     pub inside: String,
 }
 
-/// The pinned packages, out of `fixtures.txt`.
+/// The pinned packages of the demo and the tests, out of `fixtures.txt`.
 pub fn table() -> Result<Vec<Package>> {
     parse(include_str!("../fixtures.txt")).context("xtask/fixtures.txt")
+}
+
+/// What the benchmark needs beyond those, out of `bench.txt`.
+pub fn bench_table() -> Result<Vec<Package>> {
+    parse(include_str!("../bench.txt")).context("xtask/bench.txt")
 }
 
 /// Fetches the archive into `folder` and returns its path. The caller checks the hash.
@@ -162,10 +167,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_is_well_formed_and_stays_inside_the_fixtures_folder() {
-        let packages = table().unwrap();
-        assert_eq!(packages.len(), 3);
-        for package in &packages {
+    fn the_tables_are_well_formed_and_stay_inside_the_fixtures_folder() {
+        let (packages, bench) = (table().unwrap(), bench_table().unwrap());
+        assert_eq!((packages.len(), bench.len()), (3, 2));
+        for package in packages.iter().chain(&bench) {
             assert_eq!(package.sha256.len(), 64);
             assert!(!package.files.is_empty());
             for file in &package.files {
