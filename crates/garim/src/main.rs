@@ -13,7 +13,9 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
-    let exit = cmd::run(cli::Cli::parse());
+    // Before anything may start a thread.
+    let exit = vision::forbid_telemetry().map_err(anyhow::Error::from);
+    let exit = exit.and_then(|()| cmd::run(cli::Cli::parse()));
     exit.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
         ExitCode::from(1)

@@ -95,6 +95,20 @@ fn a_missing_runtime_is_an_error_that_says_what_to_run() {
 }
 
 #[test]
+fn the_runtime_leaves_nothing_in_the_home_folder_and_reports_to_nobody() {
+    let s = Scratch::new();
+    s.clip("", "-an in.mp4");
+    link_data_but(&s, "");
+    std::fs::create_dir_all(s.path("nobody")).unwrap();
+    let mut command = with_data(&s, "data");
+    // The tests have it set; users do not. It keeps its reports in a cache until they are sent.
+    command.env_remove("ORT_DISABLE_TELEMETRY").env_remove("XDG_CACHE_HOME");
+    Ran::new(&command.output().unwrap()).ok();
+    let left: Vec<_> = s.path("nobody").read_dir().unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
 fn a_runtime_given_by_hand_that_is_none_is_an_error_that_names_it() {
     let s = Scratch::new();
     s.clip("", "-an in.mp4");

@@ -12,6 +12,35 @@ use ort::value::TensorRef;
 use crate::models::{Installed, Model};
 use crate::{Error, FaceDetector, FaceRecognizer};
 
+/// ONNX Runtime 1.31 reports to its maker, and keeps a database for that in the user's cache, unless
+/// this variable says not to. (Its API's own switch comes too late.)
+const NO_TELEMETRY: &str = "ORT_DISABLE_TELEMETRY";
+
+/// Keeps ONNX Runtime from reporting to its maker, in this process and those it starts. To be called
+/// first thing in `main`; [`Engine::load`] refuses to work without.
+///
+/// # Errors
+/// [`Error::Engine`] when there are other threads already: they may be reading the environment.
+pub fn forbid_telemetry() -> Result<(), Error> {
+    if is_telemetry_off() {
+        return Ok(());
+    }
+    let threads = std::fs::read_dir("/proc/self/task").map_err(failed)?.count();
+    if threads != 1 {
+        return Err(failed(format!("{NO_TELEMETRY} must be set before threads are started")));
+    }
+    // SAFETY: this is the only thread of the process, so nobody reads the environment meanwhile.
+    #[allow(unsafe_code)]
+    unsafe {
+        std::env::set_var(NO_TELEMETRY, "1");
+    }
+    Ok(())
+}
+
+fn is_telemetry_off() -> bool {
+    std::env::var_os(NO_TELEMETRY).is_some_and(|value| value == "1")
+}
+
 /// ONNX Runtime allows one environment in the life of a process, so it stays once it is there.
 static ENVIRONMENT: Mutex<Option<Environment>> = Mutex::new(None);
 
@@ -26,8 +55,14 @@ impl Engine {
     /// Loads the runtime library. All engines of a process share the library that was loaded first.
     ///
     /// # Errors
-    /// [`Error::Engine`] when the library cannot be loaded or is too old.
+    /// [`Error::Engine`] when the library cannot be loaded or is too old, or would report to its
+    /// maker: see [`forbid_telemetry`].
     pub fn load(installed: &Installed) -> Result<Self, Error> {
+        if !is_telemetry_off() {
+            return Err(failed(format!(
+                "set {NO_TELEMETRY}=1: ONNX Runtime would report to its maker"
+            )));
+        }
         let mut slot = ENVIRONMENT.lock().unwrap_or_else(PoisonError::into_inner);
         let environment = match &*slot {
             Some(environment) => environment.clone(),

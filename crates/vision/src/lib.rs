@@ -32,7 +32,7 @@ pub mod track;
 
 pub use detect::{Detector, DetectorModel, FaceDetector, Pass, When};
 pub use embed::{Embedding, FaceRecognizer, Recognizer};
-pub use engine::Engine;
+pub use engine::{Engine, forbid_telemetry};
 pub use error::Error;
 pub use fetch::fetch;
 pub use gallery::Gallery;
