@@ -289,8 +289,10 @@ fn used(installed: &Installed) -> Result<Vec<Model>, JobError> {
     for model in models::Model::ALL {
         let pinned = model.pinned();
         let sha256 = match model {
-            models::Model::Runtime => sha256(installed.path(model))?,
-            _ => pinned.sha256.to_owned(), // Checked when they were read.
+            models::Model::Runtime if installed.runtime_is_users() => {
+                sha256(installed.path(model))?
+            }
+            _ => pinned.sha256.to_owned(), // Checked when they were found.
         };
         models.push(Model { name: pinned.name.to_owned(), sha256 });
     }

@@ -137,12 +137,18 @@ impl Model {
 #[derive(Clone, Debug)]
 pub struct Installed {
     paths: [PathBuf; 4],
+    runtime_is_users: bool,
 }
 
 impl Installed {
     /// Where `model` is.
     pub fn path(&self, model: Model) -> &Path {
         &self.paths[model as usize]
+    }
+
+    /// Whether the runtime is one that the user named, whose hash is anything.
+    pub fn runtime_is_users(&self) -> bool {
+        self.runtime_is_users
     }
 
     /// Reads a model, checks its hash and folds it if it is kept as published.
@@ -175,6 +181,7 @@ pub fn locate() -> Result<Installed, Error> {
 
 fn locate_in(dirs: &[PathBuf], runtime: Option<PathBuf>) -> Result<Installed, Error> {
     let find = |model| find(model, dirs).map(|found| found.path);
+    let runtime_is_users = runtime.is_some();
     let runtime = match runtime {
         Some(path) if path.is_file() => path,
         Some(path) => {
@@ -188,6 +195,7 @@ fn locate_in(dirs: &[PathBuf], runtime: Option<PathBuf>) -> Result<Installed, Er
     };
     Ok(Installed {
         paths: [find(Model::YuNet)?, find(Model::CenterFace)?, find(Model::SFace)?, runtime],
+        runtime_is_users,
     })
 }
 
@@ -345,7 +353,8 @@ mod tests {
         fs::write(&path, b"not a model").unwrap();
         let error = find(Model::YuNet, &[dir.path().to_owned()]).err().unwrap().to_string();
         assert!(error.contains(YUNET.sha256) && error.contains("yunet_2023mar.onnx"), "{error}");
-        let installed = Installed { paths: std::array::from_fn(|_| path.clone()) };
+        let paths = std::array::from_fn(|_| path.clone());
+        let installed = Installed { paths, runtime_is_users: false };
         assert!(matches!(installed.read(Model::SFace), Err(Error::WrongHash { .. })));
     }
 

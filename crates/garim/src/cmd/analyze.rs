@@ -14,7 +14,6 @@ use crate::inputs;
 pub fn run(args: &AnalyzeArgs) -> Result<ExitCode> {
     job::check_policy(&args.search, "analyze")?;
     let keep = inputs::keep(&args.search.keep)?;
-    vision::models::locate()?;
     let told = Told { input: &args.input, json: args.json };
     told.exists()?;
     let paths = Paths {

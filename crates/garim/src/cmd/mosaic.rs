@@ -17,9 +17,9 @@ pub fn run(args: &MosaicArgs) -> Result<ExitCode> {
     job::check_policy(&args.search, "mosaic")?;
     let items = inputs::expand(&args.inputs, args.output.as_deref(), args.out_dir.as_deref())?;
     let keep = inputs::keep(&args.search.keep)?;
-    vision::models::locate()?; // Before the first file, not after the first hour.
     let many = items.len() > 1;
     if many {
+        vision::models::locate()?; // Once for all; each job looks for itself.
         for folder in [&args.plan_out, &args.report, &args.contact_sheet].into_iter().flatten() {
             fs::create_dir_all(folder).with_context(|| {
                 format!("{}: must be a folder for several inputs", folder.display())
