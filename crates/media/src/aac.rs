@@ -6,8 +6,8 @@ use std::ptr;
 use domain::TimeBase;
 use ffmpeg_sys_the_third as ff;
 
+use crate::muxer::Parameters;
 use crate::sys::{self, AGAIN, AvFrame, CodecContext, Packet, check, out_of_memory, rational};
-use crate::writer::Parameters;
 use crate::{Audio, MediaError};
 
 /// A hole in the sound longer than this is filled with silence, so that what follows stays in time.

@@ -8,10 +8,11 @@ use serde::Serialize;
 
 use crate::aac::AacTranscoder;
 use crate::clock::Clock;
+use crate::muxer::{Muxer, Parameters, mp4_carries};
 use crate::reader::{Audio, Item, Reader, Streams};
 use crate::source::Source;
 use crate::sys::{self, Packet};
-use crate::writer::{AudioPlan, Muxer, Parameters, mp4_carries};
+use crate::writer::AudioPlan;
 use crate::{EncodeSettings, MediaError, VideoEncoder, Writer, picture};
 
 /// What [`convert`] did.

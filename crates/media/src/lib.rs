@@ -21,6 +21,7 @@ mod error;
 mod gops;
 mod h264;
 mod info;
+mod muxer;
 mod packets;
 mod picture;
 mod playlist;

@@ -9,11 +9,12 @@ use ffmpeg_sys_the_third as ff;
 use crate::clock::Clock;
 use crate::damage::Damage;
 use crate::gops::{Facts, Indexer, NotCopied};
+use crate::muxer::Parameters;
 use crate::picture::{self, Copier};
 use crate::source::{MAX_PIXELS, Source};
 use crate::splice::{self, Copied, Route, Router, Section, Splice};
 use crate::sys::{self, AGAIN, AvFrame, CodecContext, Packet, check};
-use crate::writer::{AudioPlan, Parameters};
+use crate::writer::AudioPlan;
 use crate::{MediaError, MediaInfo};
 
 /// Read errors in a row after which a file is given up as unreadable from there on.

@@ -256,7 +256,7 @@ impl Source {
             codec: unsafe { sys::text(ff::avcodec_get_name(par.codec_id)) },
             sample_rate: par.sample_rate.unsigned_abs(),
             channels: par.ch_layout.nb_channels.unsigned_abs(),
-            copyable: crate::writer::mp4_carries(par.codec_id),
+            copyable: crate::muxer::mp4_carries(par.codec_id),
         })
     }
 }
