@@ -20,7 +20,9 @@ use domain::{Frame, PixelFormat, Range, TimeBase};
 use ffmpeg_sys_the_third as ff;
 use redact::Redacted;
 
-use crate::sys::{AGAIN, AvFrame, CodecContext, Options, Packet, check, out_of_memory, rational};
+use crate::sys::{
+    self, AGAIN, AvFrame, CodecContext, Options, Packet, check, out_of_memory, rational,
+};
 use crate::{MediaError, Splice, VideoInfo, picture};
 
 /// Settings of the encoder that a user may change.
@@ -136,13 +138,8 @@ impl VideoEncoder {
     /// Its parameter sets, as a byte stream.
     pub(crate) fn parameter_sets(&self) -> &[u8] {
         let context = self.context.get();
-        match usize::try_from(context.extradata_size) {
-            // SAFETY: extradata has `extradata_size` readable bytes while the encoder is open.
-            Ok(n) if n > 0 && !context.extradata.is_null() => unsafe {
-                std::slice::from_raw_parts(context.extradata, n)
-            },
-            _ => &[],
-        }
+        // SAFETY: extradata has `extradata_size` readable bytes while the encoder is open.
+        unsafe { sys::slice(context.extradata, context.extradata_size) }
     }
 
     pub(crate) fn context(&self) -> &CodecContext {

@@ -11,6 +11,7 @@ use ffmpeg_sys_the_third as ff;
 use sha2::{Digest, Sha256};
 
 use crate::h264::{self, Avcc, nal};
+use crate::sys;
 
 /// Most pictures of a group whose packets are copied; it is held in memory before.
 const MAX_PACKETS: usize = 2000;
@@ -63,12 +64,7 @@ impl Facts {
     pub(crate) fn of(packet: &ff::AVPacket) -> Self {
         let flag = |f: i32| packet.flags & f != 0;
         // SAFETY: the packet has `side_data_elems` entries.
-        let side_data = unsafe {
-            match usize::try_from(packet.side_data_elems) {
-                Ok(n) if n > 0 => std::slice::from_raw_parts(packet.side_data, n),
-                _ => &[],
-            }
-        };
+        let side_data = unsafe { sys::slice(packet.side_data, packet.side_data_elems) };
         let changes =
             [ff::AVPacketSideDataType::NEW_EXTRADATA, ff::AVPacketSideDataType::PARAM_CHANGE];
         Self {

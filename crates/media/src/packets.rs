@@ -103,7 +103,7 @@ impl Packets {
     fn describe(&self, kind: Kind, base: TimeBase) -> PacketInfo {
         let p = self.packet.get();
         let stamp = if p.pts == ff::AV_NOPTS_VALUE { p.dts } else { p.pts };
-        let content = content(p);
+        let content = self.packet.data();
         let mut hasher = Sha256::new();
         match (&self.nal, kind) {
             (Some(nal), Kind::Video) => nal.pictures(content, |part| hasher.update(part)),
@@ -120,16 +120,6 @@ impl Packets {
             hash: u128::from_be_bytes(half),
             key: p.flags & ff::AV_PKT_FLAG_KEY as i32 != 0,
         }
-    }
-}
-
-fn content(packet: &ff::AVPacket) -> &[u8] {
-    match usize::try_from(packet.size) {
-        // SAFETY: `data` points to `size` readable bytes, owned by the packet that is borrowed.
-        Ok(size) if size > 0 && !packet.data.is_null() => unsafe {
-            std::slice::from_raw_parts(packet.data, size)
-        },
-        _ => &[],
     }
 }
 
@@ -161,13 +151,8 @@ impl Nal {
             ff::AVCodecID::HEVC => true,
             _ => return None,
         };
-        let extra = match usize::try_from(parameters.extradata_size) {
-            // SAFETY: `extradata` points to `extradata_size` bytes owned by the parameters.
-            Ok(size) if size > 0 && !parameters.extradata.is_null() => unsafe {
-                std::slice::from_raw_parts(parameters.extradata, size)
-            },
-            _ => &[],
-        };
+        // SAFETY: `extradata` points to `extradata_size` bytes owned by the parameters.
+        let extra = unsafe { sys::slice(parameters.extradata, parameters.extradata_size) };
         // avcC and hvcC begin with their version, 1; parameter sets with start codes begin with 0.
         let place = if hevc { 21 } else { 4 };
         let length = match (extra.first(), extra.get(place)) {

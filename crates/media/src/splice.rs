@@ -14,7 +14,7 @@ use crate::MediaError;
 use crate::gops::{self, Facts, GopHash, NotCopied};
 use crate::h264::{self, Avcc};
 use crate::info::{Codec, VideoInfo};
-use crate::sys::Packet;
+use crate::sys::{self, Packet};
 
 /// A group of pictures on its way through a [`crate::Reader`] that splices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,13 +90,8 @@ pub(crate) fn parameter_sets(
     if !plain || [info.size.width, info.size.height].iter().any(|side| side % 2 != 0) {
         return Err(NotCopied::Samples);
     }
-    let bytes = match usize::try_from(par.extradata_size) {
-        // SAFETY: extradata has `extradata_size` readable bytes while the parameters live.
-        Ok(n) if n > 0 && !par.extradata.is_null() => unsafe {
-            std::slice::from_raw_parts(par.extradata, n)
-        },
-        _ => &[],
-    };
+    // SAFETY: extradata has `extradata_size` readable bytes while the parameters live.
+    let bytes = unsafe { sys::slice(par.extradata, par.extradata_size) };
     Avcc::parse(bytes).ok_or(NotCopied::ParameterSets)
 }
 

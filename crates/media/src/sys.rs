@@ -82,6 +82,18 @@ pub(crate) unsafe fn text(p: *const c_char) -> String {
     unsafe { CStr::from_ptr(p) }.to_string_lossy().into_owned()
 }
 
+/// What FFmpeg keeps as a pointer and a number of elements; nothing for null.
+///
+/// # Safety
+/// `p` is null or points to `n` elements that live, and do not change, as long as the slice.
+pub(crate) unsafe fn slice<'a, T>(p: *const T, n: c_int) -> &'a [T] {
+    match usize::try_from(n) {
+        // SAFETY: the caller's promise.
+        Ok(n) if n > 0 && !p.is_null() => unsafe { std::slice::from_raw_parts(p, n) },
+        _ => &[],
+    }
+}
+
 /// FFmpeg's words for an error number.
 pub(crate) fn why(code: c_int) -> String {
     let mut buffer = [0 as c_char; 128];
@@ -176,14 +188,9 @@ impl Packet {
     /// The compressed bytes.
     pub(crate) fn data(&self) -> &[u8] {
         let p = self.get();
-        match usize::try_from(p.size) {
-            // SAFETY: a packet's data has `size` readable bytes, which nothing changes while it is
-            // borrowed.
-            Ok(size) if size > 0 && !p.data.is_null() => unsafe {
-                std::slice::from_raw_parts(p.data, size)
-            },
-            _ => &[],
-        }
+        // SAFETY: a packet's data has `size` readable bytes, which nothing changes while it is
+        // borrowed.
+        unsafe { slice(p.data, p.size) }
     }
 
     /// Puts other bytes into the packet; its times stay.

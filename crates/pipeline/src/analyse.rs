@@ -15,6 +15,7 @@ use vision::{Detector, Gallery, Recognizer, cuts, identify, track};
 
 use crate::calm::{self, Calm, Told};
 use crate::schedule::{self, Look, Schedule};
+use crate::threads::spawn;
 use crate::{JobError, Speed};
 
 /// Frames waiting for a detector, at most.
@@ -110,15 +111,6 @@ pub fn analyse(
     })
 }
 
-fn spawn<'scope, T: Send + 'scope>(
-    scope: &'scope thread::Scope<'scope, '_>,
-    name: &str,
-    run: impl FnOnce() -> T + Send + 'scope,
-) -> Result<thread::ScopedJoinHandle<'scope, T>, JobError> {
-    let thread = thread::Builder::new().name(name.to_owned());
-    thread.spawn_scoped(scope, run).map_err(|_| JobError::Panicked("new"))
-}
-
 /// Decodes, decides what is looked at, and hands it to the workers. Ends early, without an error of
 /// its own, when the workers are gone: theirs is the one to report.
 fn feed(
@@ -168,7 +160,8 @@ fn feed(
     }
 }
 
-fn next_frame(reader: &mut Reader) -> Result<Option<Decoded>, JobError> {
+/// The next frame; sound and copied groups are passed over.
+pub(crate) fn next_frame(reader: &mut Reader) -> Result<Option<Decoded>, JobError> {
     loop {
         match reader.next()? {
             Some(Item::Frame(decoded)) => return Ok(Some(decoded)),

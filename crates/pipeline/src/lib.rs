@@ -21,6 +21,7 @@ mod replan;
 mod report;
 mod schedule;
 mod sheet;
+mod threads;
 mod verify;
 
 pub use analyse::{Analysed, Analyst, analyse};

@@ -14,6 +14,7 @@ use redact::{Cover, Painter, Reason, RedactionPlan};
 use crate::JobError;
 use crate::report::Rendering;
 use crate::sheet::Sheet;
+use crate::threads::spawn;
 
 /// Decoded frames, groups and audio packets waiting to be painted and written, at most.
 const WAITING: usize = 4;
@@ -66,7 +67,7 @@ pub(crate) fn render(
         },
     };
     let reader = Reader::open(order.input, Streams::VideoAndAudio, order.to_8bit)?;
-    let track = Track::whole(order, &reader)?;
+    let track = Track::open(order, &reader, None)?;
     let mut done = run(order, reader, track, sheet, progress)?;
     done.rendering = Some(Rendering::Full { why });
     Ok(done)
@@ -104,7 +105,7 @@ fn render_spliced(
     let groups = sections.len() as u64;
     let copied: Vec<usize> = (0..sections.len()).filter(|&at| sections[at].copy).collect();
     let splice = open_splice(&mut reader, sections.clone(), order.plan)?;
-    let track = Track::spliced(order, &reader, splice)?;
+    let track = Track::open(order, &reader, Some(splice))?;
     let mut done = run(order, reader, track, None, progress)?;
     if let Some(sheet) = sheet {
         show(order, sections, sheet)?;
@@ -135,14 +136,8 @@ fn show(order: &Order<'_>, mut sections: Vec<Section>, sheet: &mut Sheet) -> Res
         section.copy = !sheet.wants(frames);
     }
     let mut reader = Reader::open(order.input, Streams::Video, order.to_8bit)?;
-    let orientation = reader.info().video.orientation;
     open_splice(&mut reader, sections, order.plan)?;
-    while let Some(item) = reader.next()? {
-        if let Item::Frame(decoded) = item {
-            sheet.see(&decoded.frame, orientation);
-        }
-    }
-    Ok(())
+    sheet.fill(reader)
 }
 
 /// The video track that is being written.
@@ -158,14 +153,6 @@ struct Track<'a> {
 }
 
 impl<'a> Track<'a> {
-    fn whole(order: &'a Order<'_>, reader: &Reader) -> Result<Self, JobError> {
-        Self::open(order, reader, None)
-    }
-
-    fn spliced(order: &'a Order<'_>, reader: &Reader, splice: Splice) -> Result<Self, JobError> {
-        Self::open(order, reader, Some(splice))
-    }
-
     fn open(
         order: &'a Order<'_>,
         reader: &Reader,
@@ -244,10 +231,9 @@ fn run(
     let mut done = Rendered { audio_copied, clock_offset, ..Rendered::default() };
     let (items_in, items_out) = bounded::<Item>(WAITING);
     thread::scope(|scope| {
-        let decoder = thread::Builder::new()
-            .name("decode".to_owned())
-            .spawn_scoped(scope, move || decode(&mut reader, &items_in).map(|()| reader.stats()))
-            .map_err(|_| JobError::Panicked("new"))?;
+        let decoder = spawn(scope, "decode", move || {
+            decode(&mut reader, &items_in).map(|()| reader.stats())
+        })?;
         write(order, items_out, track, sheet, &mut done, progress)?;
         done.stats = decoder.join().map_err(|_| JobError::Panicked("decode"))??;
         Ok(done)

@@ -9,10 +9,10 @@ use std::ops;
 use std::path::Path;
 
 use domain::{BoxKind, Frame, Orientation, Rect, Track};
-use media::{Item, Reader};
+use media::Reader;
 
 use crate::JobError;
-use crate::analyse::Analysed;
+use crate::analyse::{Analysed, next_frame};
 use draw::{GOOD, PLAIN, Tile, crop};
 pub(crate) use spots::SpotSheet;
 
@@ -51,11 +51,8 @@ impl Sheet {
     pub(crate) fn fill(&mut self, mut reader: Reader) -> Result<(), JobError> {
         let orientation = reader.info().video.orientation;
         while !self.wanted.is_empty() {
-            match reader.next()? {
-                Some(Item::Frame(decoded)) => self.see(&decoded.frame, orientation),
-                Some(Item::Audio(_) | Item::Copied(_)) => {}
-                None => break,
-            }
+            let Some(decoded) = next_frame(&mut reader)? else { break };
+            self.see(&decoded.frame, orientation);
         }
         Ok(())
     }

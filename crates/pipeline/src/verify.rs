@@ -28,6 +28,7 @@ use media::{Reader, Streams};
 use serde::{Deserialize, Serialize};
 use vision::{Detector, Engine, Gallery, Recognizer, models};
 
+use crate::analyse::next_frame;
 use crate::job::{Teller, sha256};
 use crate::sheet::SpotSheet;
 use crate::{FileHash, JobError, KeepSpec, Phase, Progress, enrol};
@@ -176,8 +177,8 @@ fn draw(spec: &VerifySpec, verdict: &Verdict) -> Result<SpotSheet, JobError> {
     for (side, path) in [&spec.original, &spec.output].into_iter().enumerate() {
         let mut reader = Reader::open(path, Streams::Video, true)?;
         let orientation = reader.info().video.orientation;
-        while let Some(frame) = pairs::next_frame(&mut reader)? {
-            if !sheet.see(side, &frame, orientation) {
+        while let Some(decoded) = next_frame(&mut reader)? {
+            if !sheet.see(side, &decoded.frame, orientation) {
                 break;
             }
         }

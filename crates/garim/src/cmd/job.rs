@@ -154,7 +154,8 @@ impl Told<'_> {
         finish().map_err(Ended::Failed)
     }
 
-    fn tell(&self, display: &mut Display, progress: &Progress) {
+    /// Shows how far the job is.
+    pub(super) fn tell(&self, display: &mut Display, progress: &Progress) {
         let pace = display.show(progress, self.json);
         if self.json {
             print(json!({

@@ -3,9 +3,10 @@
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, anyhow, bail};
-use pipeline::{Progress, VerifyReport, VerifySpec};
+use pipeline::{VerifyReport, VerifySpec};
 use serde_json::json;
 
+use super::job::Told;
 use super::{INTERRUPTED, print, stop_flag, success};
 use crate::child::{self, Ended, Task};
 use crate::cli::VerifyArgs;
@@ -41,7 +42,8 @@ pub fn run(args: &VerifyArgs) -> Result<ExitCode> {
     });
     let name = args.output.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let mut display = Display::new(name, args.json);
-    let result = child::run(&task, &stop, &mut |progress| tell(args, &mut display, &progress));
+    let told = Told { input: &args.output, json: args.json };
+    let result = child::run(&task, &stop, &mut |progress| told.tell(&mut display, &progress));
     display.clear();
     match result {
         Ok(report) => conclude(args, &serde_json::from_value(report)?, sheet),
@@ -58,21 +60,6 @@ fn fail(args: &VerifyArgs, error: anyhow::Error) -> anyhow::Error {
         print(json!({"event": "failed", "input": args.output, "message": message}));
     }
     error
-}
-
-fn tell(args: &VerifyArgs, display: &mut Display, progress: &Progress) {
-    let pace = display.show(progress, args.json);
-    if args.json {
-        print(json!({
-            "event": "progress",
-            "input": args.output,
-            "phase": progress.phase,
-            "frames": progress.frames,
-            "total": progress.total,
-            "fps": (pace.fps * 10.0).round() / 10.0,
-            "eta_seconds": pace.eta.map(f64::round),
-        }));
-    }
 }
 
 fn conclude(args: &VerifyArgs, report: &VerifyReport, sheet: Option<Partial>) -> Result<ExitCode> {

@@ -7,7 +7,7 @@ use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use domain::{Frame, Orientation, Pts, Size};
-use media::{Item, Reader, Streams};
+use media::{Reader, Streams};
 use vision::Detector;
 
 use super::Times;
@@ -16,6 +16,8 @@ use super::look::{self, Eyes, Pair, Recognise, Seen};
 use super::report::{Failure, FailureKind};
 use super::streams::Instant;
 use crate::JobError;
+use crate::analyse::next_frame;
+use crate::threads::spawn;
 
 /// Pairs waiting for a worker, at most.
 const WAITING: usize = 3;
@@ -136,7 +138,7 @@ impl Pairs {
     }
 
     fn read(&mut self, side: usize) -> Result<Option<Frame>, JobError> {
-        let frame = next_frame(&mut self.readers[side])?;
+        let frame = next_frame(&mut self.readers[side])?.map(|decoded| decoded.frame);
         self.read[side] += u64::from(frame.is_some());
         Ok(frame)
     }
@@ -240,17 +242,6 @@ fn due(last: &mut Option<f64>, now: f64, every: f64) -> bool {
     due
 }
 
-/// The next frame of a reader.
-pub(super) fn next_frame(reader: &mut Reader) -> Result<Option<Frame>, JobError> {
-    loop {
-        match reader.next()? {
-            Some(Item::Frame(decoded)) => return Ok(Some(decoded.frame)),
-            Some(Item::Audio(_) | Item::Copied(_)) => {}
-            None => return Ok(None),
-        }
-    }
-}
-
 type Found = Result<Seen, JobError>;
 
 /// Has all pairs looked at by one worker per detector, and judged in order.
@@ -279,15 +270,6 @@ pub(super) fn look_at(
         let verdict = collector.join().map_err(|_| JobError::Panicked("collect"))??;
         fed.map(|()| verdict)
     })
-}
-
-fn spawn<'scope, T: Send + 'scope>(
-    scope: &'scope thread::Scope<'scope, '_>,
-    name: &str,
-    run: impl FnOnce() -> T + Send + 'scope,
-) -> Result<thread::ScopedJoinHandle<'scope, T>, JobError> {
-    let thread = thread::Builder::new().name(name.to_owned());
-    thread.spawn_scoped(scope, run).map_err(|_| JobError::Panicked("new"))
 }
 
 /// Ends early, without an error of its own, when the workers are gone: theirs is the one to report.
