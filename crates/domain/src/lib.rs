@@ -14,4 +14,6 @@ pub use frame::{Color, Frame, FramePool, Matrix, PixelFormat, Plane, Range};
 pub use geometry::{Orientation, Point, Rect, Size};
 pub use gop::Gop;
 pub use time::{Pts, TimeBase};
-pub use track::{BoxKind, Detection, Finding, PersonIx, Sighting, Track, TrackBox, TrackId};
+pub use track::{
+    BoxKind, Detection, Faint, Finding, PersonIx, SecondOpinion, Sighting, Track, TrackBox, TrackId,
+};

@@ -13,6 +13,27 @@ pub struct Detection {
     pub score: f32,
     /// Eye, eye, nose, mouth corner, mouth corner (image-left ones first, as seen upright).
     pub landmarks: [Point; 5],
+    /// What the second detector says.
+    pub second: SecondOpinion,
+}
+
+impl Detection {
+    /// A face of which the second detector says nothing.
+    pub fn new(rect: Rect, score: f32, landmarks: [Point; 5]) -> Self {
+        Self { rect, score, landmarks, second: SecondOpinion::NotAsked }
+    }
+}
+
+/// Whether a detector that fails on other things than the first one sees a face there too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SecondOpinion {
+    /// It did not look, or the face is too small for it.
+    #[default]
+    NotAsked,
+    /// It sees a face there.
+    Agrees,
+    /// It looked and sees none.
+    Doubts,
 }
 
 /// Index of an enrolled person in the gallery of this job.
@@ -36,11 +57,19 @@ pub struct Sighting {
 pub struct Finding {
     /// Faces, all detectors merged, best score first.
     pub faces: Vec<Detection>,
-    /// What the second detector alone said, if it looked at this frame: its boxes of any score
-    /// that counts as an agreement. `None`: it did not look.
-    pub second_opinion: Option<Vec<Rect>>,
     /// Faces compared with the gallery.
     pub sightings: Vec<Sighting>,
+    /// What was hardly noticed, if anybody cared; `None`: nobody did.
+    pub faint: Option<Faint>,
+}
+
+/// What the first detector noticed too weakly for a face. Where there is not even that, there is none.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Faint {
+    /// Extents in coded pixels.
+    pub rects: Vec<Rect>,
+    /// Side in coded pixels (square root of the area) from which on a face would have been noticed.
+    pub from: f32,
 }
 
 /// Names a track within one analysis; counts from 1 in order of first appearance.

@@ -1,5 +1,6 @@
 //! Demuxing and decoding, in one pass over the file, in decoding output order.
 
+use std::collections::VecDeque;
 use std::path::Path;
 use std::ptr;
 
@@ -75,6 +76,17 @@ pub struct ReadStats {
     pub retimed: u64,
 }
 
+/// A packet that was read.
+enum Read {
+    /// Of the video; it is in the reader.
+    Video,
+    Audio(Audio),
+    /// Of no stream that is wanted, or none yet.
+    Other,
+    /// There are no more.
+    End,
+}
+
 enum State {
     Reading,
     /// Between a run that is decoded and a group that is copied.
@@ -107,6 +119,8 @@ pub struct Reader {
     router: Option<Router>,
     /// The decoder holds packets of a run that is not at its end.
     decoding: bool,
+    /// Frames of an earlier pass that are handed out instead of decoding them again.
+    kept: Option<VecDeque<Decoded>>,
 }
 
 impl Reader {
@@ -162,6 +176,7 @@ impl Reader {
             indexer,
             router: None,
             decoding: false,
+            kept: None,
             source,
             info,
             video,
@@ -176,6 +191,13 @@ impl Reader {
         let splice = Splice::new(splice::parameter_sets(par, &self.info.video)?, reorder)?;
         self.router = Some(Router::new(sections));
         Ok(splice)
+    }
+
+    /// Hands out all the frames of an earlier pass over the same file, and its statistics, instead of
+    /// decoding them again; from the start, and not with [`Reader::splice`].
+    pub fn replay(&mut self, frames: Vec<Decoded>, stats: ReadStats) {
+        self.kept = Some(frames.into());
+        self.stats = stats;
     }
 
     /// The groups of pictures of the whole file, once [`Reader::next`] returned `None`.
@@ -247,6 +269,9 @@ impl Reader {
             if let State::Done = self.state {
                 return Ok(None);
             }
+            if self.kept.is_some() {
+                return self.next_kept();
+            }
             // SAFETY: decoder and frame are valid; the frame is blank or holds an old reference,
             // which the call drops.
             let code =
@@ -269,6 +294,27 @@ impl Reader {
         }
     }
 
+    /// A kept frame for every packet of video, so that the sound comes between them as it does in the
+    /// file; what is left of them at its end.
+    fn next_kept(&mut self) -> Result<Option<Item>, MediaError> {
+        loop {
+            let read = self.read()?;
+            let ended = matches!(read, Read::End);
+            match read {
+                Read::Video | Read::End => match self.kept.as_mut().and_then(VecDeque::pop_front) {
+                    Some(frame) => return Ok(Some(Item::Frame(frame))),
+                    None if ended => {
+                        self.state = State::Done;
+                        return Ok(None);
+                    }
+                    None => {} // A packet without a picture of its own.
+                },
+                Read::Audio(audio) => return Ok(Some(Item::Audio(audio))),
+                Read::Other => {}
+            }
+        }
+    }
+
     /// Notes complaints of the decoder since the last look.
     fn listen(&mut self) {
         let complaints = sys::complaints();
@@ -286,20 +332,39 @@ impl Reader {
 
     /// Reads one packet: video goes to the decoder or is kept to be copied, audio goes to the caller.
     fn feed(&mut self) -> Result<Option<Item>, MediaError> {
+        match self.read()? {
+            Read::End => {
+                self.drain()?;
+                let ended = self.router.as_mut().and_then(Router::take);
+                Ok(ended.map(|group| self.copied(group)))
+            }
+            Read::Video if self.router.is_some() => self.route(),
+            Read::Video => {
+                if let Ok(indexer) = &mut self.indexer {
+                    indexer.packet(self.packet.data(), Facts::of(self.packet.get()));
+                }
+                self.send()?;
+                Ok(None)
+            }
+            Read::Audio(audio) => Ok(Some(Item::Audio(audio))),
+            Read::Other => Ok(None),
+        }
+    }
+
+    /// The next packet of the file, its clock straightened.
+    fn read(&mut self) -> Result<Read, MediaError> {
         self.packet.reset();
         // SAFETY: open context, blank packet.
         let code = unsafe { ff::av_read_frame(self.source.as_ptr(), self.packet.as_ptr()) };
         if code == AGAIN {
-            return Ok(None);
+            return Ok(Read::Other);
         }
         if code < 0 {
             if code != ff::AVERROR_EOF {
                 // Demuxers that fail keep failing at the same place; what was read so far counts.
                 self.error()?;
             }
-            self.drain()?;
-            let ended = self.router.as_mut().and_then(Router::take);
-            return Ok(ended.map(|group| self.copied(group)));
+            return Ok(Read::End);
         }
         let index = usize::try_from(self.packet.get().stream_index).ok();
         if let Some(index) = index.filter(|&index| self.clock.minds(index)) {
@@ -307,19 +372,12 @@ impl Reader {
             self.clock.straighten(self.packet.get_mut(), index, base);
         }
         if index == Some(self.video) {
-            if self.router.is_some() {
-                return self.route();
-            }
-            if let Ok(indexer) = &mut self.indexer {
-                indexer.packet(self.packet.data(), Facts::of(self.packet.get()));
-            }
-            self.send()?;
-            Ok(None)
+            Ok(Read::Video)
         } else if index.is_some() && index == self.audio {
             let base = self.stream_base(self.audio)?;
-            Ok(Some(Item::Audio(Audio { packet: self.packet.take()?, base })))
+            Ok(Read::Audio(Audio { packet: self.packet.take()?, base }))
         } else {
-            Ok(None)
+            Ok(Read::Other)
         }
     }
 

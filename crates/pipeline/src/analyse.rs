@@ -1,11 +1,11 @@
 //! The first pass: every frame is looked at, faces are followed, and a plan comes out.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use domain::{Finding, Frame, Gop, Orientation, Pts, Sighting, Size};
+use domain::{Finding, Frame, Gop, Orientation, Pts, Rect, Sighting, Size};
 use media::{Decoded, Item, NotCopied, ReadStats, Reader};
 use redact::{Analysis, Policy, RedactionPlan, Seen, ShownSpan};
 use vision::gallery::MIN_FACE;
@@ -13,8 +13,9 @@ use vision::thumbnail::{self, Thumbnail};
 use vision::track::{Followed, Observation};
 use vision::{Detector, Gallery, Recognizer, cuts, identify, track};
 
-use crate::calm::{self, Calm, Told};
+use crate::kept::Kept;
 use crate::schedule::{self, Look, Schedule};
+use crate::steady::{Sight, Steady, Told};
 use crate::threads::spawn;
 use crate::{JobError, Speed};
 
@@ -38,6 +39,9 @@ pub struct Analyst<'a> {
     pub rules: &'a identify::Rules,
     /// How covers look.
     pub policy: &'a Policy,
+    /// Bytes of decoded frames that may be kept for the second pass. A video that is larger is decoded
+    /// again.
+    pub memory: usize,
 }
 
 /// A finished analysis.
@@ -56,6 +60,8 @@ pub struct Analysed {
     pub stats: ReadStats,
     /// Why no packets can be copied, if so.
     pub not_copied: Option<NotCopied>,
+    /// All frames, if they were few and small enough.
+    pub kept: Option<Vec<Decoded>>,
 }
 
 /// What is known of a frame when it leaves the decoder.
@@ -67,10 +73,16 @@ struct Seat {
 
 /// A frame on its way to a detector.
 struct Work {
-    frame: Frame,
+    frame: Arc<Frame>,
     look: Look,
-    /// The frame before it, to be looked at if something is found in this one.
-    held: Option<Frame>,
+    /// The frame before it.
+    held: Option<Held>,
+}
+
+/// A frame that is looked at only if the one after it shows anything else than these faces.
+struct Held {
+    frame: Arc<Frame>,
+    known: Vec<Rect>,
 }
 
 /// Reads all frames of `reader`, has them looked at by one worker per detector, and makes
@@ -101,13 +113,14 @@ pub fn analyse(
         }
         drop((work_out, found_in));
         let collector = spawn(scope, "collect", move || collect(&found_out, &told_in))?;
-        let mut calm = Calm::new(told_out);
-        let seats = feed(&mut reader, &mut schedule, &mut calm, &work_in, progress);
-        drop((work_in, calm));
+        let (mut steady, mut kept) = (Steady::new(told_out), Kept::new(analyst.memory));
+        let seats = feed(&mut reader, &mut schedule, &mut steady, &mut kept, &work_in, progress);
+        drop((work_in, steady));
         let findings = collector.join().map_err(|_| JobError::Panicked("collect"))??;
         let seats = seats?;
         let stats = reader.stats();
-        Ok(conclude(seats, findings, size, stats, reader.gops(), analyst))
+        let analysed = conclude(seats, findings, size, stats, reader.gops(), analyst);
+        Ok(Analysed { kept: kept.all(), ..analysed })
     })
 }
 
@@ -116,14 +129,15 @@ pub fn analyse(
 fn feed(
     reader: &mut Reader,
     schedule: &mut Schedule,
-    calm: &mut Calm,
+    steady: &mut Steady,
+    kept: &mut Kept,
     work: &Sender<Work>,
     progress: &mut dyn FnMut(u64),
 ) -> Result<Vec<Seat>, JobError> {
     let mut seats: Vec<Seat> = Vec::new();
     let mut scenes = Scenes::default();
     let mut waiting: Option<(Decoded, bool)> = None;
-    let mut held: Option<Frame> = None;
+    let mut held: Option<Held> = None;
     loop {
         let next = next_frame(reader)?;
         let scene = next.as_ref().map(|d| scenes.next(&d.frame)).transpose()?;
@@ -131,19 +145,21 @@ fn feed(
         // A frame can be judged only when the time of the one after it is known.
         if let Some((decoded, fresh)) = waiting.take() {
             let at = next.as_ref().filter(|_| goes_on).map(|d| d.frame.pts);
-            let frame = decoded.frame;
-            let calm_now = calm.at(frame.seq, fresh);
-            let look = schedule.look(frame.seq, frame.pts, at, fresh, calm_now);
+            let intact = decoded.intact;
+            let frame = kept.lend(decoded);
+            let known = steady.at(frame.seq, fresh);
+            let look = schedule.look(frame.seq, frame.pts, at, fresh, known.as_deref());
             // What a detector would say of a damaged frame means nothing.
-            let wanted = decoded.intact && !look.passes.is_empty();
+            let wanted = intact && !look.passes.is_empty();
             if let (Some(seat), true) = (seats.last_mut(), wanted) {
                 seat.seen = Seen::Detected; // It cannot be Damaged here: the one after it is not in.
-                calm.asked(frame.seq);
+                steady.asked(frame.seq);
                 if work.send(Work { frame, look, held: held.take() }).is_err() {
                     return Ok(seats);
                 }
             } else {
-                held = (decoded.intact && look.hold).then_some(frame);
+                let may_wait = intact && look.hold;
+                held = known.filter(|_| may_wait).map(|known| Held { frame, known });
             }
         }
         let (Some(decoded), Some((difference, fresh))) = (next, scene) else { return Ok(seats) };
@@ -215,9 +231,10 @@ fn detect(
     };
     for Work { frame, look: wanted, held } in work {
         let finding = look(&frame, &wanted);
-        let something = finding.as_ref().is_ok_and(calm::is_something);
-        if let Some(held) = held.filter(|_| something)
-            && !tell(&held, look(&held, &schedule::look_back()))
+        let sight = finding.as_ref().map(Sight::of);
+        if let (Some(Held { frame, known }), Ok(sight)) = (held, sight)
+            && !sight.is_just(&known)
+            && !tell(&frame, look(&frame, &schedule::look_back()))
         {
             return;
         }
@@ -284,7 +301,7 @@ fn collect(
     for result in found {
         let (seq, finding) = result?;
         // The decoder may be at its end and not listen any more.
-        let _ = told.send(Told { seq, something: calm::is_something(&finding) });
+        let _ = told.send(Told { seq, sight: Sight::of(&finding) });
         let at = seq as usize;
         if findings.len() <= at {
             findings.resize_with(at + 1, || None);
@@ -320,10 +337,19 @@ fn conclude(
     }
     let not_copied = gops.as_ref().err().copied();
     analysis.gops(gops.unwrap_or_default());
-    let thorough = analyst.speed == Speed::Thorough;
-    let settings =
-        track::Settings { veto: !thorough, strict_start: !thorough, ..track::Settings::default() };
-    let followed = track::follow(&frames, size, schedule::second_long_side(size), &settings);
+    let settings = match analyst.speed {
+        // What the second detector agreed with once is covered, and what was lost is for as long as any.
+        Speed::Thorough => track::Settings {
+            least_agreement: 0.0,
+            strict_start: false,
+            needs_sign: false,
+            ..track::Settings::default()
+        },
+        Speed::Balanced => track::Settings::default(),
+        // It is asked half as often.
+        Speed::Fast => track::Settings { vain_looks: 2, ..track::Settings::default() },
+    };
+    let followed = track::follow(&frames, size, &settings);
     let shown: Vec<ShownSpan> = identify::shown(&followed.tracks, &frames, analyst.rules)
         .into_iter()
         .map(|s| ShownSpan { track: s.track, person: s.person, first: s.first, last: s.last })
@@ -337,5 +363,6 @@ fn conclude(
         cuts: (0..cut.len()).filter(|&i| cut[i]).collect(),
         stats,
         not_copied,
+        kept: None,
     }
 }

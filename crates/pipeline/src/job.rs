@@ -25,6 +25,9 @@ use crate::{JobError, enrol, photo, replan};
 /// Progress is told at most this often.
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 
+/// Bytes of decoded frames kept between the passes: two seconds of 720p, or twelve of 400x300.
+const KEPT_FRAMES: usize = 64 << 20;
+
 /// How much work goes into finding faces.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -137,6 +140,7 @@ pub fn run(spec: &JobSpec, emit: &mut dyn FnMut(Progress)) -> Result<Report, Job
         recognizer,
         rules: &rules,
         policy: &policy,
+        memory: if spec.output.is_some() { KEPT_FRAMES } else { 0 },
     };
     let input = FileHash { path: spec.input.clone(), sha256: sha256(&spec.input)? };
     let job = Job { spec, installed: &installed, engine: &engine, analyst, input };
@@ -159,7 +163,7 @@ impl Job<'_> {
     ) -> Result<Report, JobError> {
         let spec = self.spec;
         let started = Instant::now();
-        let analysed = self.look(detector, emit)?;
+        let mut analysed = self.look(detector, emit)?;
         let mut sheet = spec.contact_sheet.as_ref().map(|_| Sheet::new(&analysed, &self.names()));
         let analyse = started.elapsed();
         let Some(output) = &spec.output else {
@@ -173,6 +177,7 @@ impl Job<'_> {
         let started = Instant::now();
         let mut told = Teller::new(Phase::Render, Some(analysed.times.len() as u64));
         let settings = EncodeSettings { preset: spec.preset.clone(), crf: spec.crf };
+        let kept = analysed.kept.take().map(|frames| (frames, analysed.stats));
         let order = Order {
             input: &spec.input,
             to_8bit: spec.to_8bit,
@@ -182,7 +187,7 @@ impl Job<'_> {
             not_copied: analysed.not_copied,
             output,
         };
-        let rendered = render(&order, sheet.as_mut(), &mut |n| told.tell(n, emit))?;
+        let rendered = render(&order, kept, sheet.as_mut(), &mut |n| told.tell(n, emit))?;
         let times = Times { analyse, render: started.elapsed() };
         self.finish(&analysed, &rendered, sheet, times)
     }

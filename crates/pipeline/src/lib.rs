@@ -11,16 +11,17 @@
 //! ```
 
 mod analyse;
-mod calm;
 mod enrol;
 mod error;
 mod job;
+mod kept;
 mod photo;
 mod render;
 mod replan;
 mod report;
 mod schedule;
 mod sheet;
+mod steady;
 mod threads;
 mod verify;
 

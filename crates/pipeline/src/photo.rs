@@ -17,7 +17,7 @@ use image::{
 use media::ReadStats;
 use redact::{Analysis, Painter, Redacted, RedactionPlan, Seen, ShownSpan};
 use vision::track::Followed;
-use vision::{Detector, DetectorModel, Pass};
+use vision::{Detector, DetectorModel, Pass, Suspects};
 
 use crate::analyse::{Analysed, Analyst, compare};
 use crate::{JobError, schedule};
@@ -112,9 +112,10 @@ pub(crate) fn analyse(
         Pass::new(DetectorModel::YuNet, 640),
         Pass::new(DetectorModel::YuNet, 1280),
         Pass::new(DetectorModel::CenterFace, schedule::second_long_side(frame.size)),
+        Pass::CloseUps { of: Suspects::Faint, most: 240 },
     ];
     if frame.size.width.max(frame.size.height) > 2048 {
-        passes.push(Pass::new(DetectorModel::YuNet, 2560));
+        passes.push(Pass::new(DetectorModel::YuNet, 3840));
     }
     let mut finding = detector.find(frame, upright, &passes)?;
     finding.faces.retain(|face| face.score >= FACE_SCORE);
@@ -136,6 +137,7 @@ pub(crate) fn analyse(
         cuts: Vec::new(),
         stats: ReadStats { expected: 1, frames: 1, ..ReadStats::default() },
         not_copied: None,
+        kept: None,
     })
 }
 

@@ -52,10 +52,11 @@ pub(crate) struct Rendered {
     pub(crate) rendering: Option<Rendering>,
 }
 
-/// Writes the covered video. `sheet` gets to see the frames it wants before they are painted, if
+/// Writes the covered video. `kept`: its frames, if the first pass kept them. `sheet` gets to see the frames it wants before they are painted, if
 /// the user asked for a contact sheet.
 pub(crate) fn render(
     order: &Order<'_>,
+    kept: Option<(Vec<Decoded>, ReadStats)>,
     mut sheet: Option<&mut Sheet>,
     progress: &mut dyn FnMut(u64),
 ) -> Result<Rendered, JobError> {
@@ -66,7 +67,10 @@ pub(crate) fn render(
             other => return other,
         },
     };
-    let reader = Reader::open(order.input, Streams::VideoAndAudio, order.to_8bit)?;
+    let mut reader = Reader::open(order.input, Streams::VideoAndAudio, order.to_8bit)?;
+    if let Some((frames, stats)) = kept {
+        reader.replay(frames, stats);
+    }
     let track = Track::open(order, &reader, None)?;
     let mut done = run(order, reader, track, sheet, progress)?;
     done.rendering = Some(Rendering::Full { why });

@@ -72,7 +72,7 @@ pub fn render_plan(spec: &RenderSpec, emit: &mut dyn FnMut(Progress)) -> Result<
             not_copied: None, // Then the plan has no groups.
             output: &spec.output,
         };
-        render(&order, None, &mut |n| told.tell(n, emit))?
+        render(&order, None, None, &mut |n| told.tell(n, emit))?
     };
 
     let analysed = Analysed {
@@ -83,6 +83,7 @@ pub fn render_plan(spec: &RenderSpec, emit: &mut dyn FnMut(Progress)) -> Result<
         cuts: Vec::new(),
         not_copied: None,
         stats: rendered.stats,
+        kept: None,
     };
     let output = FileHash { path: spec.output.clone(), sha256: sha256(&spec.output)? };
     let plan = Some(FileHash { path: spec.plan.clone(), sha256: plan_sha256 });

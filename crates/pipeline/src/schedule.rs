@@ -1,17 +1,20 @@
 //! Which detector looks at which frame. Measured by leaks, false area and time together
 //! (`docs/decisions/detection.md`).
 
-use domain::{Pts, Size};
-use vision::{DetectorModel, Pass};
+use domain::{Pts, Rect, Size};
+use vision::{DetectorModel, Pass, Suspects};
 
 use crate::Speed;
 
 /// Long side of the pass that runs on (nearly) every frame, in pixels.
 const BASE: u32 = 640;
+/// Long side of a smaller one, and the side that faces must have in it, in pixels.
+const COARSE: u32 = 416;
+const COARSE_FACE: f32 = 24.0;
 /// Long side of the finer pass.
 const FINE: u32 = 1280;
-/// Long side of the pass for small faces in pictures above [`LARGE`]; made in tiles.
-const TILED: u32 = 2560;
+/// Longest side of the pass for small faces in pictures above [`LARGE`]; made in tiles.
+const TILED: u32 = 3840;
 /// Pictures with a longer side have faces of 16 px that the fine pass cannot see.
 const LARGE: u32 = 2048;
 /// Long side of the second detector's pass; in pictures above [`LARGE`] it takes [`FINE`] to judge
@@ -36,9 +39,8 @@ fn is_large(picture: Size) -> bool {
 struct Periods {
     base: u32,
     fine: u32,
+    /// The second detector looks at the whole picture, and closely at all that was noticed.
     second: u32,
-    /// The second detector again, where the first one is in doubt.
-    doubt: u32,
 }
 
 /// What is to be done with one frame.
@@ -48,7 +50,7 @@ pub(crate) struct Look {
     pub(crate) passes: Vec<Pass>,
     /// Whether faces are compared with the enrolled people.
     pub(crate) identify: bool,
-    /// A skipped frame that is looked at after all if something is found in the next.
+    /// A skipped frame that is looked at after all if the next one shows something new.
     pub(crate) hold: bool,
 }
 
@@ -61,14 +63,16 @@ pub(crate) fn look_back() -> Look {
 #[derive(Debug)]
 pub(crate) struct Schedule {
     periods: Periods,
-    /// The same while nothing at all is found.
-    calm: Periods,
+    /// The same while nothing changes.
+    steady: Periods,
+    longest: u32,
     large: bool,
     second_side: u32,
+    /// Whether the base pass may be smaller at times.
+    coarse: bool,
     identify: bool,
     fine: Option<Due>,
     second: Option<Due>,
-    doubt: Option<Due>,
     identity: Option<Pts>,
     looked: Option<Pts>,
     skipped: u32,
@@ -82,27 +86,28 @@ struct Due {
 
 impl Schedule {
     pub(crate) fn new(speed: Speed, picture: Size, identify: bool) -> Self {
-        let thorough = Periods { base: 1, fine: 2, second: 5, doubt: 1 };
-        let (periods, calm) = match speed {
+        let thorough = Periods { base: 1, fine: 2, second: 5 };
+        let (periods, steady) = match speed {
             Speed::Fast => (
-                Periods { base: 2, fine: 10, second: 30, doubt: 6 },
-                Periods { base: 2, fine: 20, second: 60, doubt: 6 },
+                Periods { base: 2, fine: 10, second: 30 },
+                Periods { base: 2, fine: 20, second: 60 },
             ),
             Speed::Balanced => (
-                Periods { base: 1, fine: 5, second: 15, doubt: 3 },
-                Periods { base: 2, fine: 10, second: 30, doubt: 3 },
+                Periods { base: 1, fine: 5, second: 15 },
+                Periods { base: 2, fine: 10, second: 30 },
             ),
             Speed::Thorough => (thorough, thorough),
         };
         Self {
             periods,
-            calm,
+            steady,
+            longest: picture.width.max(picture.height).max(1),
             large: is_large(picture),
+            coarse: speed == Speed::Fast,
             second_side: second_long_side(picture),
             identify,
             fine: None,
             second: None,
-            doubt: None,
             identity: None,
             looked: None,
             skipped: 0,
@@ -111,16 +116,16 @@ impl Schedule {
 
     /// What to do with frame `seq` at `pts`. `next`: the time of the frame after it, if there is
     /// one that belongs to the same scene; `fresh`: a new scene may begin here, so nothing is known
-    /// of it; `calm`: nothing was found for a while.
+    /// of it; `known`: the faces in it, if nothing changed for a while.
     pub(crate) fn look(
         &mut self,
         seq: u64,
         pts: Pts,
         next: Option<Pts>,
         fresh: bool,
-        calm: bool,
+        known: Option<&[Rect]>,
     ) -> Look {
-        let periods = if calm { self.calm } else { self.periods };
+        let periods = if known.is_some() { self.steady } else { self.periods };
         if !fresh && self.may_skip(next, periods.base) {
             self.skipped += 1;
             // What the next look finds may be in this frame too.
@@ -128,19 +133,36 @@ impl Schedule {
         }
         self.skipped = 0;
         self.looked = Some(pts);
-        let mut passes = vec![Pass::new(DetectorModel::YuNet, BASE)];
-        if due(&mut self.fine, periods.fine, seq, pts, fresh) {
+        let mut passes = vec![Pass::new(DetectorModel::YuNet, self.base_side(known))];
+        let fine = due(&mut self.fine, periods.fine, seq, pts, fresh);
+        if fine {
             passes.push(Pass::new(DetectorModel::YuNet, FINE));
             if self.large {
                 passes.push(Pass::new(DetectorModel::YuNet, TILED));
             }
         }
-        let second = Pass::new(DetectorModel::CenterFace, self.second_side);
-        let asked = due(&mut self.second, periods.second, seq, pts, fresh);
-        if due(&mut self.doubt, periods.doubt, seq, pts, fresh) || asked {
-            passes.push(if asked { second } else { second.if_doubtful() });
+        let second = due(&mut self.second, periods.second, seq, pts, fresh);
+        if second {
+            passes.push(Pass::new(DetectorModel::CenterFace, self.second_side));
         }
+        passes.push(match (second, fine) {
+            (true, _) if self.large => Pass::CloseUps { of: Suspects::Faint, most: 120 },
+            (true, _) => Pass::CloseUps { of: Suspects::Faint, most: 60 },
+            (false, true) => Pass::CloseUps { of: Suspects::Weak, most: 20 },
+            (false, false) => Pass::CloseUps { of: Suspects::Doubtful, most: 6 },
+        });
         Look { passes, identify: self.identify && self.identity_due(pts), hold: false }
+    }
+
+    /// Long side of the base pass. It may be smaller where it is only to see that large faces are still
+    /// there, if time is short.
+    fn base_side(&self, known: Option<&[Rect]>) -> u32 {
+        let Some(faces) = known.filter(|faces| self.coarse && !faces.is_empty()) else {
+            return BASE;
+        };
+        let scale = COARSE as f32 / self.longest as f32;
+        let large = |face: &Rect| face.area().sqrt() * scale >= COARSE_FACE;
+        if faces.iter().all(large) { COARSE } else { BASE }
     }
 
     fn may_skip(&self, next: Option<Pts>, base: u32) -> bool {
@@ -181,12 +203,11 @@ fn due(last: &mut Option<Due>, period: u32, seq: u64, pts: Pts, fresh: bool) -> 
 mod tests {
     use super::*;
     use domain::TimeBase;
-    use vision::When;
 
     const HD: Size = Size { width: 1280, height: 720 };
 
     fn looks(speed: Speed, size: Size, millis: &[i64], fresh: &[usize]) -> Vec<Look> {
-        looks_when(speed, size, millis, fresh, false)
+        looks_when(speed, size, millis, fresh, None)
     }
 
     fn looks_when(
@@ -194,7 +215,7 @@ mod tests {
         size: Size,
         millis: &[i64],
         fresh: &[usize],
-        calm: bool,
+        known: Option<&[Rect]>,
     ) -> Vec<Look> {
         let base = TimeBase::new(1, 1000).unwrap();
         let pts: Vec<Pts> = millis.iter().map(|&ms| Pts::new(ms, base)).collect();
@@ -202,7 +223,7 @@ mod tests {
         (0..pts.len())
             .map(|i| {
                 let next = pts.get(i + 1).copied();
-                schedule.look(i as u64, pts[i], next, i == 0 || fresh.contains(&i), calm)
+                schedule.look(i as u64, pts[i], next, i == 0 || fresh.contains(&i), known)
             })
             .collect()
     }
@@ -211,10 +232,24 @@ mod tests {
         (0..n).map(|i| (i as f64 * 1000.0 / fps).round() as i64).collect()
     }
 
+    /// How many of `looks` have this pass of YuNet.
+    fn count(looks: &[Look], side: u32) -> usize {
+        let pass = Pass::new(DetectorModel::YuNet, side);
+        looks.iter().filter(|look| look.passes.contains(&pass)).count()
+    }
+
     #[test]
-    fn balanced_looks_at_every_frame() {
+    fn balanced_looks_at_every_frame_and_closely_at_what_is_in_doubt() {
         let looks = looks(Speed::Balanced, HD, &at(30.0, 60), &[]);
-        assert!(looks.iter().all(|l| !l.passes.is_empty()));
+        assert_eq!((count(&looks, BASE), count(&looks, FINE)), (60, 12));
+        let closely = |wanted| {
+            let has = |pass: &Pass| matches!(pass, Pass::CloseUps { of, .. } if *of == wanted);
+            looks.iter().filter(|look| look.passes.iter().any(has)).count()
+        };
+        assert_eq!(
+            (closely(Suspects::Faint), closely(Suspects::Weak), closely(Suspects::Doubtful)),
+            (4, 8, 48)
+        );
     }
 
     #[test]
@@ -228,39 +263,48 @@ mod tests {
     }
 
     #[test]
-    fn where_nothing_is_found_balanced_holds_every_second_frame_back() {
-        let calm = looks_when(Speed::Balanced, HD, &at(30.0, 300), &[], true);
-        let (looked, held): (Vec<&Look>, Vec<&Look>) = calm.iter().partition(|l| !l.hold);
+    fn where_nothing_changes_balanced_holds_every_second_frame_back() {
+        let steady = looks_when(Speed::Balanced, HD, &at(30.0, 300), &[], Some(&[]));
+        let (looked, held): (Vec<&Look>, Vec<&Look>) = steady.iter().partition(|l| !l.hold);
         assert_eq!((looked.len(), held.len()), (151, 149), "the last but one is looked at");
         assert!(looked.iter().all(|l| !l.passes.is_empty()));
         assert!(held.iter().all(|l| l.passes.is_empty()));
-        let fine = |looks: &[Look]| {
-            let passes = looks.iter().flat_map(|l| &l.passes);
-            passes.filter(|p| p.long_side == FINE).count()
-        };
-        assert_eq!((fine(&calm), fine(&looks(Speed::Balanced, HD, &at(30.0, 300), &[]))), (30, 60));
-        let thorough = looks_when(Speed::Thorough, HD, &at(30.0, 60), &[], true);
+        let lively = looks(Speed::Balanced, HD, &at(30.0, 300), &[]);
+        assert_eq!((count(&steady, FINE), count(&lively, FINE)), (30, 60));
+        let thorough = looks_when(Speed::Thorough, HD, &at(30.0, 60), &[], Some(&[]));
         assert!(thorough.iter().all(|l| !l.passes.is_empty()));
+    }
+
+    #[test]
+    fn fast_looks_coarsely_where_all_faces_are_known_and_large() {
+        let coarse = |speed, faces: &[f32]| {
+            let faces: Vec<Rect> =
+                faces.iter().map(|side| Rect::new(0.0, 0.0, *side, *side)).collect();
+            count(&looks_when(speed, HD, &at(30.0, 60), &[], Some(&faces)), COARSE) > 0
+        };
+        assert!(coarse(Speed::Fast, &[90.0, 80.0]));
+        assert!(!coarse(Speed::Fast, &[90.0, 60.0]), "one would be smaller than 24 px");
+        assert!(!coarse(Speed::Fast, &[]), "whoever comes may be small");
+        assert!(!coarse(Speed::Balanced, &[90.0]));
     }
 
     #[test]
     fn a_new_scene_gets_every_pass() {
         let looks = looks(Speed::Balanced, HD, &at(30.0, 10), &[3]);
-        assert!(looks[2].passes.iter().all(|p| p.when == When::IfDoubtful || p.long_side == BASE));
-        assert_eq!(looks[3].passes.len(), 3);
+        assert_eq!(looks[2].passes.len(), 2);
+        assert_eq!(looks[3].passes.len(), 4);
+        assert!(looks[3].passes.contains(&Pass::CloseUps { of: Suspects::Faint, most: 60 }));
     }
 
     #[test]
     fn pictures_above_2k_are_also_searched_in_tiles() {
         let uhd = Size { width: 3840, height: 2160 };
-        let first = &looks(Speed::Balanced, uhd, &at(30.0, 1), &[])[0];
-        assert!(first.passes.iter().any(|p| p.long_side == TILED));
+        assert_eq!(count(&looks(Speed::Balanced, uhd, &at(30.0, 1), &[]), TILED), 1);
     }
 
     #[test]
     fn slow_videos_are_searched_finely_by_time() {
-        let looks = looks(Speed::Balanced, HD, &at(5.0, 10), &[]);
-        let fine = looks.iter().filter(|l| l.passes.iter().any(|p| p.long_side == FINE)).count();
+        let fine = count(&looks(Speed::Balanced, HD, &at(5.0, 10), &[]), FINE);
         assert!(fine >= 8, "{fine}");
     }
 

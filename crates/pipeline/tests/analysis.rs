@@ -14,7 +14,7 @@ use pipeline::{Analysed, Analyst, JobError, Speed, analyse};
 use redact::{Cover, Covered, Policy, Reason};
 use vision::gallery::{Group, Person};
 use vision::scripted::{self, ScriptedDetector, ScriptedRecognizer};
-use vision::{Detector, DetectorModel, Gallery, Pass, Recognizer, identify};
+use vision::{Detector, Gallery, Pass, Recognizer, identify};
 
 /// Frames of [`clip`].
 const FRAMES: u64 = 45;
@@ -48,7 +48,7 @@ fn analysed_with(
         None => (&nobody, None),
     };
     let (rules, policy) = (identify::Rules::default(), Policy::default());
-    let analyst = Analyst { speed, gallery, recognizer, rules: &rules, policy: &policy };
+    let analyst = Analyst { speed, gallery, recognizer, rules: &rules, policy: &policy, memory: 0 };
     analyse(reader, detectors, &analyst, &mut |_| {})
 }
 
@@ -69,7 +69,7 @@ fn face(x: f32) -> Detection {
     let rect = Rect::new(x, 50.0, x + 60.0, 130.0);
     let points = [(15.0, 30.0), (45.0, 30.0), (30.0, 48.0), (18.0, 62.0), (42.0, 62.0)];
     let landmarks = points.map(|(dx, dy)| Point { x: rect.x0 + dx, y: rect.y0 + dy });
-    Detection { rect, score: 0.95, landmarks }
+    Detection::new(rect, 0.95, landmarks)
 }
 
 /// Finds the face at `x`, but in frame `at` does `instead`.
@@ -163,9 +163,9 @@ fn looks(path: &Path, speed: Speed) -> (u64, u64, Analysed) {
     let (asked_in, second_in) = (Arc::clone(&asked), Arc::clone(&second));
     let detector = ScriptedDetector(move |_: &Frame, _: Orientation, passes: &[Pass]| {
         asked_in.fetch_add(1, Ordering::Relaxed);
-        let looked = passes.iter().any(|p| p.model == DetectorModel::CenterFace);
+        let looked = passes.iter().any(Pass::asks_second);
         second_in.fetch_add(u64::from(looked), Ordering::Relaxed);
-        Ok(Finding { second_opinion: looked.then(Vec::new), ..Finding::default() })
+        Ok(Finding::default())
     });
     let analysed = analysed_with(path, vec![Box::new(detector)], speed, None).unwrap();
     (asked.load(Ordering::Relaxed), second.load(Ordering::Relaxed), analysed)
@@ -183,15 +183,18 @@ fn fast_skips_frames_at_most_100_ms_apart_and_they_count_as_analysed() {
     assert_eq!(asked, analysed.times.len() as u64, "at 12 frames a second all are looked at");
 }
 
-/// Frames that detectors looked at, when there is a face from frame `first` on.
-fn looked_at(first: u64, speed: Speed) -> (Vec<u64>, Analysed) {
+/// Frames that detectors looked at, when `faces` says where there are any.
+fn looked_at(
+    speed: Speed,
+    faces: impl Fn(u64) -> Vec<f32> + Clone + Send + 'static,
+) -> (Vec<u64>, Analysed) {
     let (_dir, path) = clip("");
     let looked = Arc::new(Mutex::new(Vec::new()));
     let detectors = (0..2).map(|_| {
-        let looked = Arc::clone(&looked);
+        let (looked, faces) = (Arc::clone(&looked), faces.clone());
         Box::new(ScriptedDetector(move |frame: &Frame, _: Orientation, _: &[Pass]| {
             looked.lock().unwrap().push(frame.seq);
-            let faces = if frame.seq < first { vec![] } else { vec![face(100.0)] };
+            let faces = faces(frame.seq).into_iter().map(face).collect();
             Ok(Finding { faces, ..Finding::default() })
         })) as Box<dyn Detector>
     });
@@ -202,20 +205,51 @@ fn looked_at(first: u64, speed: Speed) -> (Vec<u64>, Analysed) {
 }
 
 #[test]
-fn balanced_looks_at_every_frame_where_anything_is_found() {
-    assert_eq!(looked_at(0, Speed::Balanced).0, (0..FRAMES).collect::<Vec<_>>());
+fn balanced_looks_at_every_frame_where_anything_moves() {
+    let walks = |seq| vec![100.0 + 8.0 * seq as f32];
+    assert_eq!(looked_at(Speed::Balanced, walks).0, (0..FRAMES).collect::<Vec<_>>());
 }
 
 #[test]
-fn where_nothing_is_found_every_second_frame_is_held_until_something_is() {
-    let (looked, analysed) = looked_at(39, Speed::Balanced);
-    // 32 frames in which nothing is found, some with every second one held, and from the face on
-    // (and the frame before, which was held) all again.
-    let want: Vec<u64> = (0..32).chain([33, 35, 37]).chain(38..FRAMES).collect();
-    assert_eq!(looked, want);
-    assert!(analysed.plan.iter().all(|frame| !matches!(frame.covered, Covered::All(_))));
-    let (looked, _) = looked_at(39, Speed::Thorough);
-    assert_eq!(looked.len() as u64, FRAMES, "thorough looks at all");
+fn where_nothing_changes_every_second_frame_is_held_until_something_does() {
+    for stays in [vec![], vec![100.0]] {
+        let others = stays.clone();
+        let come = move |seq| {
+            let more = (seq >= 39).then_some(250.0);
+            others.iter().copied().chain(more).collect::<Vec<f32>>()
+        };
+        let (looked, analysed) = looked_at(Speed::Balanced, come.clone());
+        // 32 frames in which nothing changes, some with every second one held, and from the new face on
+        // (and the frame before, which was held) all again.
+        let want: Vec<u64> = (0..32).chain([33, 35, 37]).chain(38..FRAMES).collect();
+        assert_eq!(looked, want, "{stays:?}");
+        assert!(analysed.plan.iter().all(|frame| !matches!(frame.covered, Covered::All(_))));
+        let (looked, _) = looked_at(Speed::Thorough, come);
+        assert_eq!(looked.len() as u64, FRAMES, "thorough looks at all");
+    }
+}
+
+#[test]
+fn a_short_video_is_kept_and_a_long_one_is_not() {
+    let (_dir, path) = clip("");
+    let kept = |memory| {
+        let reader = Reader::open(&path, Streams::Video, false).unwrap();
+        let (gallery, rules, policy) =
+            (Gallery::default(), identify::Rules::default(), Policy::default());
+        let analyst = Analyst {
+            speed: Speed::Balanced,
+            gallery: &gallery,
+            recognizer: None,
+            rules: &rules,
+            policy: &policy,
+            memory,
+        };
+        let detector: Box<dyn Detector> = Box::new(scripted::detector(|_| vec![]));
+        analyse(reader, vec![detector], &analyst, &mut |_| {}).unwrap().kept
+    };
+    let frames = kept(1 << 30).expect("there is room");
+    assert!(frames.iter().map(|d| d.frame.seq).eq(0..FRAMES), "all of them, in order");
+    assert!(kept(1 << 20).is_none());
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The people who agreed to be seen, and which of them a face is most like.
 
-use domain::{Detection, Frame, Orientation, PersonIx};
+use domain::{Detection, Frame, Orientation, PersonIx, SecondOpinion};
 
 use crate::{Detector, DetectorModel, Embedding, Error, Pass, Recognizer};
 
@@ -13,8 +13,6 @@ const MIN_COUNTED: f32 = 0.6;
 const MIN_SAME: f32 = 0.3;
 /// A face with this score is one even if the second detector does not see it.
 const CERTAIN: f32 = 0.9;
-/// Width on the second detector's picture from which on it can be expected to see a face.
-const SEEN_BY_SECOND: f32 = 18.0;
 /// A box with this share of its area inside a larger one is a part of that face.
 const PART: f32 = 0.7;
 
@@ -127,12 +125,9 @@ fn only_face(
     photo: &str,
 ) -> Result<Detection, Error> {
     let finding = detector.find(frame, orientation, &PASSES)?;
-    let opinion = finding.second_opinion.unwrap_or_default();
-    let scale = 640.0 / frame.size.width.max(frame.size.height) as f32;
     let is_real = |face: &Detection| {
-        let unseen = face.rect.width() * scale < SEEN_BY_SECOND;
-        let agreed = opinion.iter().any(|rect| rect.iou(face.rect) > 0.3);
-        face.score >= CERTAIN || (face.score >= MIN_COUNTED && (unseen || agreed))
+        let doubted = face.second == SecondOpinion::Doubts;
+        face.score >= CERTAIN || (face.score >= MIN_COUNTED && !doubted)
     };
     let mut faces: Vec<Detection> = finding.faces.into_iter().filter(is_real).collect();
     faces.sort_by(|a, b| b.rect.area().total_cmp(&a.rect.area()));

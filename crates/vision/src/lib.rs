@@ -30,7 +30,7 @@ pub mod scripted;
 pub mod thumbnail;
 pub mod track;
 
-pub use detect::{Detector, DetectorModel, FaceDetector, Pass, When};
+pub use detect::{Detector, DetectorModel, FaceDetector, Pass, Suspects};
 pub use embed::{Embedding, FaceRecognizer, Recognizer};
 pub use engine::{Engine, forbid_telemetry};
 pub use error::Error;

@@ -1,6 +1,6 @@
 //! A frame made small and upright, as networks want it, straight from its planes.
 
-use domain::{Color, Frame, Matrix, Orientation, PixelFormat, Plane, Range, Size};
+use domain::{Color, Frame, Matrix, Orientation, PixelFormat, Plane, Range, Rect, Size};
 use fast_image_resize::images::{TypedCroppedImage, TypedImage, TypedImageRef};
 use fast_image_resize::pixels::U8;
 use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
@@ -23,12 +23,19 @@ pub(crate) struct Tile {
     pub height: usize,
 }
 
+/// Side of a close-up, in pixels.
+pub(crate) const CELL: usize = 64;
+/// Close-ups side by side.
+pub(crate) const COLUMNS: usize = 10;
+
 /// The planes of a frame scaled to one size and turned upright. Its memory is used again.
 pub(crate) struct Picture {
     resizer: Resizer,
     planes: [Vec<u8>; 3],
     /// Where a plane is scaled before it is turned.
     unturned: Vec<u8>,
+    /// Where a close-up is turned before it is put in its place.
+    turned: Vec<u8>,
     size: Size,
     format: PixelFormat,
     color: Color,
@@ -40,15 +47,11 @@ impl Picture {
             resizer: Resizer::new(),
             planes: Default::default(),
             unturned: Vec::new(),
+            turned: Vec::new(),
             size: Size { width: 0, height: 0 },
             format: PixelFormat::Gray,
             color: Color { range: Range::Full, matrix: Matrix::Bt601 },
         }
-    }
-
-    /// Size of the scaled upright picture.
-    pub fn size(&self) -> Size {
-        self.size
     }
 
     /// Takes `frame`, turned by `orientation`, at `size` (upright). Chroma is brought to full size.
@@ -71,6 +74,41 @@ impl Picture {
         }
         (self.size, self.format, self.color) = (size, frame.format, frame.color);
         Ok(())
+    }
+
+    /// Takes squares out of `frame`, turned by `orientation`, each at [`CELL`] by [`CELL`] pixels,
+    /// [`COLUMNS`] in a row. `squares` are in upright pixels; what lies outside the frame is black.
+    pub fn take_cells(
+        &mut self,
+        frame: &Frame,
+        orientation: Orientation,
+        squares: &[Rect],
+    ) -> Result<Tile, Error> {
+        check(frame)?;
+        let (columns, rows) =
+            (squares.len().clamp(1, COLUMNS), squares.len().div_ceil(COLUMNS).max(1));
+        let (width, height) = (columns * CELL, rows * CELL);
+        let cell = Size { width: CELL as u32, height: CELL as u32 };
+        for (i, (plane, out)) in frame.planes.iter().zip(&mut self.planes).enumerate() {
+            let black = black(frame.format, frame.color, i);
+            out.clear();
+            out.resize(width * height, black);
+            for (n, square) in squares.iter().enumerate() {
+                let square = orientation.rect_to_coded(*square, frame.size);
+                let (sx, sy) = frame.format.subsampling(i);
+                let (sx, sy) = ((1 << sx) as f32, (1 << sy) as f32);
+                let own = Rect::new(square.x0 / sx, square.y0 / sy, square.x1 / sx, square.y1 / sy);
+                cut_out(&mut self.resizer, plane, own, black, &mut self.unturned)?;
+                turn(&self.unturned, cell, orientation, &mut self.turned);
+                let start = n / COLUMNS * CELL * width + n % COLUMNS * CELL;
+                for (y, row) in self.turned.chunks_exact(CELL).enumerate() {
+                    out[start + y * width..][..CELL].copy_from_slice(row);
+                }
+            }
+        }
+        self.size = Size { width: width as u32, height: height as u32 };
+        (self.format, self.color) = (frame.format, frame.color);
+        Ok(Tile { x: 0, y: 0, width, height })
     }
 
     /// Writes `tile` as three planes of floats 0..=255 of `width` x `height`, zeroes right of it and
@@ -176,6 +214,18 @@ pub(crate) fn resize(
     let grows = width > plane.width || height > plane.height;
     let filter = if grows { FilterType::Bilinear } else { FilterType::Box };
     let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter)).use_alpha(false);
+    convolve(resizer, plane, nth, to, &options, out)
+}
+
+/// Resizes `plane`, or every `nth` row of it, to a picture of size `to`.
+fn convolve(
+    resizer: &mut Resizer,
+    plane: &Plane,
+    nth: usize,
+    to: Size,
+    options: &ResizeOptions,
+    out: &mut [u8],
+) -> Result<(), Error> {
     let failed = |e: &dyn std::fmt::Display| Error::Engine(format!("scaling failed: {e}"));
     // The view leaves out the bytes between the rows, which are no part of the picture.
     let (stride, rows) = ((plane.stride * nth) as u32, (plane.height / nth) as u32);
@@ -185,7 +235,7 @@ pub(crate) fn resize(
         .map_err(|e| failed(&e))?;
     let mut target =
         TypedImage::<U8>::from_buffer(to.width, to.height, out).map_err(|e| failed(&e))?;
-    resizer.resize_typed(&view, &mut target, &options).map_err(|e| failed(&e))
+    resizer.resize_typed(&view, &mut target, options).map_err(|e| failed(&e))
 }
 
 /// The average of each two by two samples: what the library gives, and HD frames cost a third of it.
@@ -212,6 +262,54 @@ fn double(plane: &Plane, out: &mut [u8]) {
         }
         below.copy_from_slice(above);
     }
+}
+
+/// The sample of plane `plane` that means black.
+fn black(format: PixelFormat, color: Color, plane: usize) -> u8 {
+    match (format, color.range, plane) {
+        (PixelFormat::Rgb, _, _) | (_, Range::Full, 0) => 0,
+        (_, Range::Limited, 0) => 16,
+        _ => 128,
+    }
+}
+
+/// Scales the part of `plane` under `square` (in its samples) to [`CELL`] by [`CELL`]; what is outside
+/// the plane is `black`.
+fn cut_out(
+    resizer: &mut Resizer,
+    plane: &Plane,
+    square: Rect,
+    black: u8,
+    out: &mut Vec<u8>,
+) -> Result<(), Error> {
+    out.clear();
+    out.resize(CELL * CELL, black);
+    // Where the plane begins and ends, in samples and in whole pixels of the close-up.
+    let span = |from: f32, to: f32, length: usize| {
+        let scale = CELL as f32 / (to - from);
+        let at =
+            |v: f32| ((v.clamp(0.0, length as f32) - from) * scale).round().clamp(0.0, CELL as f32);
+        let (first, last) = (at(from), at(to));
+        let back = |v: f32| f64::from((from + v / scale).clamp(0.0, length as f32));
+        (first as usize, last as usize, back(first), back(last))
+    };
+    let (left, right, x0, x1) = span(square.x0, square.x1, plane.width);
+    let (top, bottom, y0, y1) = span(square.y0, square.y1, plane.height);
+    if left >= right || top >= bottom || x1 <= x0 || y1 <= y0 {
+        return Ok(());
+    }
+    let (width, height) = (right - left, bottom - top);
+    let mut part = vec![0; width * height];
+    let options = ResizeOptions::new()
+        .resize_alg(ResizeAlg::Convolution(FilterType::Bilinear))
+        .crop(x0, y0, x1 - x0, y1 - y0)
+        .use_alpha(false);
+    let to = Size { width: width as u32, height: height as u32 };
+    convolve(resizer, plane, 1, to, &options, &mut part)?;
+    for (y, row) in part.chunks_exact(width).enumerate() {
+        out[(top + y) * CELL + left..][..width].copy_from_slice(row);
+    }
+    Ok(())
 }
 
 /// Turns a packed plane of `coded` size upright.

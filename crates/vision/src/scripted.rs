@@ -2,9 +2,9 @@
 //!
 //! The closure may return an error, panic or block: that is how faults are injected.
 
-use domain::{Detection, Finding, Frame, Orientation};
+use domain::{Detection, Finding, Frame, Orientation, SecondOpinion};
 
-use crate::{Detector, DetectorModel, Embedding, Error, Pass, Recognizer};
+use crate::{Detector, Embedding, Error, Pass, Recognizer};
 
 /// A [`Detector`] that calls a closure.
 pub struct ScriptedDetector<F>(pub F);
@@ -28,9 +28,10 @@ pub fn detector(faces: impl Fn(u64) -> Vec<Detection> + Send) -> impl Detector {
     ScriptedDetector(move |frame: &Frame, _: Orientation, passes: &[Pass]| {
         let mut faces = faces(frame.seq);
         faces.sort_by(|a, b| b.score.total_cmp(&a.score));
-        let looked = passes.iter().any(|p| p.model == DetectorModel::CenterFace);
-        let second_opinion = looked.then(|| faces.iter().map(|f| f.rect).collect());
-        Ok(Finding { faces, second_opinion, sightings: Vec::new() })
+        if passes.iter().any(Pass::asks_second) {
+            faces.iter_mut().for_each(|face| face.second = SecondOpinion::Agrees);
+        }
+        Ok(Finding { faces, ..Finding::default() })
     })
 }
 

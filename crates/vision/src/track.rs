@@ -53,17 +53,17 @@ pub struct Settings {
     pub back_iou: f32,
     /// Bounds of predicted size over detected size (size: square root of the area).
     pub size_ratio: (f32, f32),
-    /// Drop a track that the second detector looked at twice and never agreed with, unless one
-    /// of its detections is certain. Halves the area covered for nothing. Off in `thorough`.
+    /// Drop a track that the second detector looked at and never agreed with, unless one of its
+    /// detections is certain. Halves the area covered for nothing.
     pub veto: bool,
+    /// How often it has to have looked in vain for that.
+    pub vain_looks: usize,
     /// With `veto`: also drop a track without a certain detection when the second detector looked at
     /// it four times or more and agreed less often than this share.
     pub least_agreement: f32,
     /// Drop a track of doubtful detections that the second detector looked at and never agreed
     /// with. Off in `thorough`.
     pub strict_start: bool,
-    /// Width that a face must have in the second detector's input for its silence to count.
-    pub second_min_width: f32,
     /// Boxes are at most this many times as large as the median of the confident ones around them.
     pub outlier_growth: f32,
     /// Sizes are raised to their 80th percentile over this long before and after: boxes of turning
@@ -74,6 +74,9 @@ pub struct Settings {
     pub overlay: f64,
     /// How long a track goes on before its first and after its last detection.
     pub extension: f64,
+    /// Whether an extension ends early when nothing is noticed there for a while, although a face of its
+    /// size would be, if only faintly.
+    pub needs_sign: bool,
     /// Most that boxes without a detection grow on every side with time and speed; 0 is off.
     pub dilation: f32,
     /// Whether an extension stays at the border of the picture instead of leaving it.
@@ -95,13 +98,14 @@ impl Default for Settings {
             back_iou: 0.15,
             size_ratio: (0.45, 2.2),
             veto: true,
-            least_agreement: 0.3,
+            vain_looks: 3,
+            least_agreement: 0.45,
             strict_start: true,
-            second_min_width: 18.0,
             outlier_growth: 1.4,
             size_window: 0.3,
             overlay: 0.5,
             extension: 0.5,
+            needs_sign: true,
             dilation: 0.25,
             stick_to_edges: true,
         }
@@ -119,39 +123,36 @@ pub struct Followed {
 
 /// Joins the detections of all `frames` into tracks and fills these.
 ///
-/// `frames` are in order of display and `picture` is their coded size. `second_long_side` is the
-/// long side in pixels of the second detector's input. Box frames are indices into `frames`. Ids
-/// count from 1 in order of the first detection, first those of `tracks`, then those of `dropped`.
+/// `frames` are in order of display and `picture` is their coded size. Box frames are indices into
+/// `frames`. Ids count from 1 in order of the first detection, first those of `tracks`, then those of
+/// `dropped`.
 ///
 /// Time and memory grow with the number of detections, not with its square: no window reaches
 /// further than 1000 frames a second.
-pub fn follow(
-    frames: &[Observation],
-    picture: Size,
-    second_long_side: u32,
-    settings: &Settings,
-) -> Followed {
+pub fn follow(frames: &[Observation], picture: Size, settings: &Settings) -> Followed {
     let at = clock(frames);
     let scene = scenes(frames);
     let (mut paths, mut unused) = associate::forward(frames, &at, settings);
     for path in &mut paths {
         associate::backward(path, &mut unused, &at, &scene, settings);
     }
-    let longest = picture.width.max(picture.height).max(1);
-    let scale = second_long_side as f32 / longest as f32;
-    let doubtful = |path: &Path| veto::is_doubtful(path, frames, scale, settings);
+    let doubtful = |path: &Path| veto::is_doubtful(path, &at, settings);
     let (kept, mut dropped): (Vec<Path>, Vec<Path>) =
         paths.into_iter().partition(|path| !doubtful(path));
-    let parts = kept.into_iter().flat_map(|path| veto::faithful(path, frames, scale, settings));
+    let parts = kept.into_iter().flat_map(|path| veto::faithful(path, &at, settings));
     let (mut kept, doubted): (Vec<Path>, Vec<Path>) = parts.partition(|path| !doubtful(path));
     dropped.extend(doubted);
     for paths in [&mut kept, &mut dropped] {
         paths.sort_by_key(|path| path.seen.first().map(|seen| seen.frame));
     }
+    let mut strays = unused;
+    for seen in dropped.iter().flat_map(|path| &path.seen) {
+        strays[seen.frame].push(*seen);
+    }
+    let video = fill::Video { frames, at: &at, scene: &scene, picture, strays, settings };
     let finish = |paths: &[Path], first_id: usize| -> Vec<Track> {
         let numbered = paths.iter().zip(first_id..);
-        let whole =
-            |(path, id)| track(path, id, frames, fill::boxes(path, &at, &scene, picture, settings));
+        let whole = |(path, id)| track(path, id, frames, fill::boxes(path, &video));
         numbered.filter_map(whole).collect()
     };
     Followed { tracks: finish(&kept, 1), dropped: finish(&dropped, 1 + kept.len()) }

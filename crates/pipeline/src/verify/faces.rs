@@ -143,7 +143,7 @@ mod tests {
 
     fn face(x: f32, width: f32, score: f32) -> Detection {
         let rect = Rect::new(x, 0.0, x + width, width * 1.25);
-        Detection { rect, score, landmarks: [Point { x, y: 0.0 }; 5] }
+        Detection::new(rect, score, [Point { x, y: 0.0 }; 5])
     }
 
     #[test]

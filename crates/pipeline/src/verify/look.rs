@@ -118,7 +118,7 @@ pub(super) fn look(
 /// Embeddings live in here only.
 fn recognise(eyes: &Eyes<'_>, pair: &Pair, look: &mut Look) -> Result<(), JobError> {
     let Some(landmarks) = look.face.landmarks else { return Ok(()) };
-    let face = Detection { rect: look.face.rect, score: look.face.score, landmarks };
+    let face = Detection::new(look.face.rect, look.face.score, landmarks);
     let mut recognizer = eyes.recognizer.lock().map_err(|_| JobError::Panicked("verify"))?;
     let mut embed = |frame: &Frame| match recognizer.embed(frame, eyes.orientation, &face) {
         Ok(embedding) => Ok(Some(embedding)),

@@ -158,7 +158,7 @@ fn embed(recognizer: &mut FaceRecognizer, person: &Person, picture: &RgbImage) -
         Point { x, y }
     });
     let rect = Rect::new(0.0, 0.0, size.width as f32, size.height as f32);
-    let face = Detection { rect, score: 1.0, landmarks };
+    let face = Detection::new(rect, 1.0, landmarks);
     recognizer.embed(&frame, Orientation::default(), &face).expect("a face's embedding")
 }
 

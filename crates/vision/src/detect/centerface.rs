@@ -67,11 +67,7 @@ pub(super) fn decode_maps(
             x: maps.points[(2 * j + 1) * cells + i] * width + rect.x0,
             y: maps.points[2 * j * cells + i] * height + rect.y0,
         };
-        faces.push(Detection {
-            rect,
-            score: score.min(1.0),
-            landmarks: std::array::from_fn(point),
-        });
+        faces.push(Detection::new(rect, score.min(1.0), std::array::from_fn(point)));
     }
     Ok(faces)
 }

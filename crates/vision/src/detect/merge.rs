@@ -10,12 +10,15 @@ use super::DetectorModel;
 pub(super) const SAME_SOURCE_IOU: f32 = 0.3;
 /// Boxes of different passes that overlap more are the same face.
 const ACROSS_IOU: f32 = 0.45;
+/// The same where one is YuNet's and one CenterFace's: they draw blurred faces differently.
+const ACROSS_MODELS_IOU: f32 = 0.3;
 /// A suppressed box still counts for the extent with this score, or with half the winner's.
 const EXTENT_SCORE: f32 = 0.3;
 /// Boxes looked at, best first. Bounds the time a picture made to be full of faces can take.
 const MAX_BOXES: usize = 4000;
 
 /// A face and who found it.
+#[derive(Clone)]
 pub(super) struct Candidate {
     pub face: Detection,
     pub model: DetectorModel,
@@ -42,7 +45,8 @@ pub(super) fn suppress(mut faces: Vec<Detection>, iou: f32) -> Vec<Detection> {
 /// Merges the boxes of several passes, best first. A face's box is the union of all boxes for it
 /// that are not clearly weaker than the best: no source's box may shrink another's. Its landmarks
 /// are the winner's, or YuNet's if it is among them: CenterFace only marks them roughly.
-pub(super) fn merge(mut candidates: Vec<Candidate>) -> Vec<Detection> {
+pub(super) fn merge(candidates: &[Candidate]) -> Vec<Detection> {
+    let mut candidates: Vec<&Candidate> = candidates.iter().collect();
     candidates.sort_by(|a, b| best_first(a.face.score, b.face.score));
     candidates.truncate(MAX_BOXES);
     let mut taken = vec![false; candidates.len()];
@@ -55,7 +59,8 @@ pub(super) fn merge(mut candidates: Vec<Candidate>) -> Vec<Detection> {
         let mut yunets = (winner.model == DetectorModel::YuNet).then_some(winner.face.landmarks);
         let counts = (winner.face.score * 0.5).min(EXTENT_SCORE);
         for (other, taken) in candidates.iter().zip(&mut taken).skip(i + 1) {
-            if *taken || winner.face.rect.iou(other.face.rect) <= ACROSS_IOU {
+            let least = if winner.model == other.model { ACROSS_IOU } else { ACROSS_MODELS_IOU };
+            if *taken || winner.face.rect.iou(other.face.rect) <= least {
                 continue;
             }
             *taken = true;
@@ -67,7 +72,7 @@ pub(super) fn merge(mut candidates: Vec<Candidate>) -> Vec<Detection> {
             }
         }
         let landmarks: [Point; 5] = yunets.unwrap_or(winner.face.landmarks);
-        faces.push(Detection { rect, score: winner.face.score, landmarks });
+        faces.push(Detection { rect, landmarks, ..winner.face });
     }
     faces
 }

@@ -1,6 +1,8 @@
 //! Finds faces in one frame: two networks at several sizes, merged into one list.
 
 mod centerface;
+mod closeup;
+mod found;
 mod merge;
 mod tile;
 mod yunet;
@@ -11,6 +13,7 @@ use ort::session::Session;
 use crate::Error;
 use crate::engine::run;
 use crate::picture::{Order, Picture, Tile};
+use found::{CENTERFACE_GAIN, Found};
 use merge::Candidate;
 
 /// Lowest score of a face in a [`Finding`].
@@ -18,16 +21,17 @@ pub const MIN_SCORE: f32 = 0.1;
 /// The same for YuNet passes of `FINE` pixels and more, which see faces in textures.
 const MIN_SCORE_FINE: f32 = 0.15;
 const FINE: u32 = 1280;
-/// CenterFace is more modest than YuNet: its score is multiplied by this, up to 1.
-const CENTERFACE_GAIN: f32 = 1.5;
-/// Lowest score of CenterFace alone (before the gain) that counts as agreeing that a face is there.
-const MIN_AGREEMENT: f32 = 0.1;
-/// Scores between which a second look pays: below, little is covered; above, it is a face.
-const DOUBTFUL: std::ops::Range<f32> = 0.3..0.9;
+/// YuNet's score from which on it has noticed something. Of faces 20 px wide at its input and tilted by
+/// 35 degrees it gives .3 to six in ten and this to all; of other things, to 5 to 120 in a picture.
+const FAINT: f32 = 0.02;
+/// Side at YuNet's input, in pixels, from which on it notices every upright face and nineteen in twenty
+/// tilted ones.
+const MIN_NOTICED: f32 = 16.0;
+/// Lowest score of CenterFace (after the gain) that counts as agreeing that a face is there, when it
+/// looks at the whole picture.
+const MIN_AGREEMENT: f32 = 0.15;
 /// Faces narrower than this at a network's input, in pixels, are beyond its judgement.
 const MIN_JUDGED: f32 = 18.0;
-/// Faces kept per frame, best first.
-const MAX_FACES: usize = 1000;
 /// Small pictures are enlarged up to this, or to twice their size if that is more.
 const ENLARGE_TO: u32 = 640;
 /// Longest side a picture is scaled to, whatever is asked.
@@ -36,52 +40,59 @@ const MAX_LONG_SIDE: u32 = 4096;
 /// Which network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum DetectorModel {
-    /// Fast, finds faces from 9 px at its input on.
+    /// Fast, finds faces from 9 px at its input on, but misses small ones that are tilted.
     YuNet,
     /// Slower, fails on other faces than YuNet, rarely takes a thing for a face.
     CenterFace,
 }
 
-/// Whether a pass is made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum When {
-    /// In any case.
-    #[default]
-    Always,
-    /// Only when the passes made in any case found something that may or may not be a face, and
-    /// this pass could see it.
-    IfDoubtful,
-}
-
 /// One look at the frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Pass {
-    /// The network that looks.
-    pub model: DetectorModel,
-    /// The longer side of what it sees, in pixels; 32..=4096. Pictures are enlarged at most to 640
-    /// or to twice their size. Above 1280 it looks at overlapping tiles.
-    pub long_side: u32,
-    /// Whether it is made at all.
-    pub when: When,
+pub enum Pass {
+    /// A network looks at the whole picture.
+    Whole {
+        /// The network.
+        model: DetectorModel,
+        /// The longer side of what it sees, in pixels; 32..=4096. Pictures are enlarged at most to
+        /// 640 or to twice their size. Above 1280 it looks at overlapping tiles.
+        long_side: u32,
+    },
+    /// CenterFace looks at close-ups of what the passes over the whole picture were not sure of.
+    CloseUps {
+        /// Of what.
+        of: Suspects,
+        /// How many at most, the likeliest first; 60 take as long as the whole picture at 640.
+        most: usize,
+    },
+}
+
+/// What is worth a close-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Suspects {
+    /// What may or may not be a face.
+    Doubtful,
+    /// Also what probably is none, but goes on a track if there is one.
+    Weak,
+    /// Also what YuNet hardly noticed: three in four small tilted faces are among that.
+    Faint,
 }
 
 impl Pass {
-    /// A pass that is made in any case.
+    /// A pass over the whole picture.
     pub const fn new(model: DetectorModel, long_side: u32) -> Self {
-        Self { model, long_side, when: When::Always }
+        Self::Whole { model, long_side }
     }
 
-    /// The same pass, made only when the others leave a doubt.
-    pub const fn if_doubtful(self) -> Self {
-        Self { when: When::IfDoubtful, ..self }
+    /// Whether CenterFace looks, at anything.
+    pub fn asks_second(&self) -> bool {
+        !matches!(self, Self::Whole { model: DetectorModel::YuNet, .. })
     }
 }
 
 /// Finds the faces of one frame. For one thread.
 pub trait Detector: Send {
     /// Looks at `frame`, seen as `orientation` turns it, once per pass. Boxes are in coded pixels,
-    /// scores at least 0.1, at most 1000, best first. `second_opinion` is there if and only if a
-    /// CenterFace pass was made.
+    /// scores at least 0.1, at most 1000, best first.
     ///
     /// # Errors
     /// When the frame cannot be looked at; it must then be covered whole.
@@ -103,57 +114,110 @@ pub struct FaceDetector {
     input: Vec<f32>,
 }
 
+/// A frame and how it is to be seen.
+#[derive(Clone, Copy)]
+struct View<'a> {
+    frame: &'a Frame,
+    orientation: Orientation,
+}
+
+impl View<'_> {
+    fn upright(&self) -> Size {
+        self.orientation.upright_size(self.frame.size)
+    }
+
+    /// From pixels of the upright picture to coded ones.
+    fn coded(&self, face: Detection) -> Detection {
+        let coded = self.frame.size;
+        Detection {
+            rect: self.orientation.rect_to_coded(face.rect, coded),
+            landmarks: face.landmarks.map(|p| self.orientation.to_coded(p, coded)),
+            ..face
+        }
+    }
+}
+
 impl FaceDetector {
     pub(crate) fn new(yunet: Session, centerface: Session) -> Self {
         Self { yunet, centerface, picture: Picture::new(), at_hand: None, input: Vec::new() }
     }
 
-    /// Makes one pass and adds what it found.
-    fn pass(
+    /// One network looks at the whole picture.
+    fn whole(
         &mut self,
-        pass: Pass,
-        frame: &Frame,
-        orientation: Orientation,
+        model: DetectorModel,
+        long_side: u32,
+        view: View<'_>,
         found: &mut Found,
     ) -> Result<(), Error> {
-        let upright = orientation.upright_size(frame.size);
-        let size = scaled(upright, pass.long_side);
+        let upright = view.upright();
+        let size = scaled(upright, long_side);
         if self.at_hand.replace(size) != Some(size) {
-            self.picture.take(frame, orientation, size)?;
+            self.picture.take(view.frame, view.orientation, size)?;
         }
-        let faces = self.look(pass.model, min_score(pass))?;
-        let faces = faces.into_iter().map(|f| to_coded(f, size, upright, orientation, frame.size));
-        if pass.model == DetectorModel::YuNet {
-            found.candidates.extend(faces.map(|face| Candidate { face, model: pass.model }));
-            return Ok(());
+        let min_score = min_score(model, long_side);
+        let least = if model == DetectorModel::YuNet { FAINT } else { min_score };
+        let (sx, sy) =
+            (upright.width as f32 / size.width as f32, upright.height as f32 / size.height as f32);
+        let coded = |face| view.coded(enlarged(face, sx, sy));
+        let mut clear = Vec::new();
+        for tile in tile::tiles(size) {
+            for face in self.look(model, tile, least)? {
+                let face = tile::placed(face, tile, size);
+                match face.face.score >= min_score {
+                    true => clear.push(face),
+                    false => found.faint.push(coded(face.face)),
+                }
+            }
         }
-        let opinion = found.second_opinion.get_or_insert_default();
-        for mut face in faces {
-            if face.score >= MIN_AGREEMENT {
-                opinion.push(face.rect);
+        for face in tile::joined(clear) {
+            match model {
+                DetectorModel::CenterFace => found.second(coded(face), MIN_AGREEMENT, 0.0),
+                DetectorModel::YuNet => {
+                    found.candidates.push(Candidate { face: coded(face), model });
+                }
             }
-            face.score = (face.score * CENTERFACE_GAIN).min(1.0);
-            // Asked about a doubt, it must not raise new ones: its weak finds are textures.
-            if pass.when == When::IfDoubtful && face.score < DOUBTFUL.start {
-                continue;
+        }
+        let scale = sx.max(sy);
+        match model {
+            DetectorModel::CenterFace => found.judged_from = Some(MIN_JUDGED * scale),
+            DetectorModel::YuNet => {
+                let from = found.noticed_from.unwrap_or(f32::INFINITY);
+                found.noticed_from = Some(from.min(MIN_NOTICED * scale));
             }
-            found.candidates.push(Candidate { face, model: pass.model });
         }
         Ok(())
     }
 
-    /// The faces one network sees in the scaled picture at hand, in pixels of it.
-    fn look(&mut self, model: DetectorModel, min_score: f32) -> Result<Vec<Detection>, Error> {
-        let size = self.picture.size();
-        let mut found = Vec::new();
-        for tile in tile::tiles(size) {
-            let faces = self.look_at(model, tile, min_score)?;
-            found.extend(faces.into_iter().map(|face| tile::placed(face, tile, size)));
+    /// CenterFace looks at close-ups.
+    fn close_ups(
+        &mut self,
+        of: Suspects,
+        most: usize,
+        view: View<'_>,
+        found: &mut Found,
+    ) -> Result<(), Error> {
+        let suspects = closeup::suspects(found, of, most);
+        for suspects in suspects.chunks(closeup::AT_ONCE) {
+            let squares: Vec<Rect> =
+                suspects.iter().map(|face| closeup::square(face.rect, view)).collect();
+            self.at_hand = None;
+            let sheet = self.picture.take_cells(view.frame, view.orientation, &squares)?;
+            let seen =
+                self.look(DetectorModel::CenterFace, sheet, closeup::AGREES / CENTERFACE_GAIN)?;
+            for closeup::Placed { face, of } in closeup::placed(seen, &squares) {
+                let face = view.coded(face);
+                if !closeup::is_piece(face.rect, suspects[of].rect, found) {
+                    found.second(face, closeup::AGREES, closeup::BELIEVED);
+                }
+            }
+            found.asked.extend(suspects.iter().map(|face| face.rect));
         }
-        Ok(tile::joined(found))
+        Ok(())
     }
 
-    fn look_at(
+    /// The faces one network sees in a part of the picture at hand, in pixels of that part.
+    fn look(
         &mut self,
         model: DetectorModel,
         tile: Tile,
@@ -182,48 +246,37 @@ impl Detector for FaceDetector {
         orientation: Orientation,
         passes: &[Pass],
     ) -> Result<Finding, Error> {
-        let mut passes = passes.to_vec();
-        passes.sort_by_key(|p| (p.long_side, p.model));
-        passes.dedup();
-        let mut found = Found::default();
-        self.at_hand = None;
-        for pass in passes.iter().filter(|p| p.when == When::Always) {
-            self.pass(*pass, frame, orientation, &mut found)?;
-        }
-        for pass in passes.iter().filter(|p| p.when == When::IfDoubtful) {
-            if found.is_doubtful(frame.size, pass.long_side) {
-                self.pass(*pass, frame, orientation, &mut found)?;
+        let view = View { frame, orientation };
+        let closely = passes.iter().filter_map(|pass| match *pass {
+            Pass::CloseUps { of, most } => Some((of, most)),
+            Pass::Whole { .. } => None,
+        });
+        let closely = closely.max();
+        let mut whole: Vec<(u32, DetectorModel)> = Vec::new();
+        for pass in passes {
+            if let Pass::Whole { model, long_side } = *pass {
+                whole.push((long_side, model));
             }
         }
-        let mut faces = merge::merge(found.candidates);
-        faces.truncate(MAX_FACES);
-        Ok(Finding { faces, second_opinion: found.second_opinion, sightings: Vec::new() })
+        whole.sort_unstable();
+        whole.dedup();
+        let mut found = Found::default();
+        self.at_hand = None;
+        for (long_side, model) in whole {
+            self.whole(model, long_side, view, &mut found)?;
+        }
+        if let Some((of, most)) = closely {
+            self.close_ups(of, most, view, &mut found)?;
+        }
+        Ok(found.finding(frame.size))
     }
 }
 
-/// What the passes over one frame found so far.
-#[derive(Default)]
-struct Found {
-    candidates: Vec<Candidate>,
-    second_opinion: Option<Vec<Rect>>,
-}
-
-impl Found {
-    /// Whether something was found that is neither surely a face nor surely none, and large enough
-    /// for a pass of `long_side` to judge it.
-    fn is_doubtful(&self, coded: Size, long_side: u32) -> bool {
-        let scale = long_side as f32 / coded.width.max(coded.height).max(1) as f32;
-        self.candidates
-            .iter()
-            .any(|c| DOUBTFUL.contains(&c.face.score) && c.face.rect.width() * scale >= MIN_JUDGED)
-    }
-}
-
-/// The network's own score from which on a box of `pass` is kept.
-fn min_score(pass: Pass) -> f32 {
-    match pass.model {
+/// The network's own score from which on a box is a candidate.
+fn min_score(model: DetectorModel, long_side: u32) -> f32 {
+    match model {
         DetectorModel::CenterFace => MIN_SCORE / CENTERFACE_GAIN,
-        DetectorModel::YuNet if pass.long_side >= FINE => MIN_SCORE_FINE,
+        DetectorModel::YuNet if long_side >= FINE => MIN_SCORE_FINE,
         DetectorModel::YuNet => MIN_SCORE,
     }
 }
@@ -239,23 +292,13 @@ fn scaled(upright: Size, long_side: u32) -> Size {
     Size { width: scale(upright.width), height: scale(upright.height) }
 }
 
-/// From pixels of the scaled upright picture to coded pixels of the frame.
-fn to_coded(
-    face: Detection,
-    scaled: Size,
-    upright: Size,
-    orientation: Orientation,
-    coded: Size,
-) -> Detection {
-    let sx = upright.width as f32 / scaled.width as f32;
-    let sy = upright.height as f32 / scaled.height as f32;
-    let rect =
-        Rect::new(face.rect.x0 * sx, face.rect.y0 * sy, face.rect.x1 * sx, face.rect.y1 * sy);
-    let point = |p: Point| orientation.to_coded(Point { x: p.x * sx, y: p.y * sy }, coded);
+/// The same face in a picture that is so many times as large.
+fn enlarged(face: Detection, sx: f32, sy: f32) -> Detection {
+    let r = face.rect;
     Detection {
-        rect: orientation.rect_to_coded(rect, coded),
-        score: face.score,
-        landmarks: face.landmarks.map(point),
+        rect: Rect::new(r.x0 * sx, r.y0 * sy, r.x1 * sx, r.y1 * sy),
+        landmarks: face.landmarks.map(|p| Point { x: p.x * sx, y: p.y * sy }),
+        ..face
     }
 }
 

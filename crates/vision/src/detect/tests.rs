@@ -1,10 +1,12 @@
+use domain::{Color, Matrix, PixelFormat, Pts, Range, SecondOpinion, TimeBase};
+
 use super::*;
 use merge::{merge, suppress};
 use tile::{joined, placed, tiles};
 
 fn face(x0: f32, y0: f32, x1: f32, y1: f32, score: f32) -> Detection {
     let rect = Rect::new(x0, y0, x1, y1);
-    Detection { rect, score, landmarks: [rect.center(); 5] }
+    Detection::new(rect, score, [rect.center(); 5])
 }
 
 #[test]
@@ -95,7 +97,7 @@ fn candidate(face: Detection, model: DetectorModel) -> Candidate {
 #[test]
 fn merging_takes_the_union_but_not_of_weak_boxes() {
     use DetectorModel::{CenterFace, YuNet};
-    let merged = merge(vec![
+    let merged = merge(&[
         candidate(face(0.0, 0.0, 10.0, 10.0, 0.8), YuNet),
         candidate(face(-1.0, 0.0, 10.0, 12.0, 0.35), CenterFace),
         candidate(face(0.0, -3.0, 10.0, 10.0, 0.2), YuNet),
@@ -113,9 +115,9 @@ fn landmarks_are_yunets_where_it_saw_the_face_too() {
     use DetectorModel::{CenterFace, YuNet};
     let yunet = face(0.0, 0.0, 10.0, 10.0, 0.5);
     let second = face(0.0, 0.0, 10.0, 11.0, 1.0);
-    let both = merge(vec![candidate(yunet.clone(), YuNet), candidate(second.clone(), CenterFace)]);
+    let both = merge(&[candidate(yunet.clone(), YuNet), candidate(second.clone(), CenterFace)]);
     assert_eq!((both[0].score, both[0].landmarks), (1.0, yunet.landmarks));
-    let alone = merge(vec![candidate(second.clone(), CenterFace)]);
+    let alone = merge(&[candidate(second.clone(), CenterFace)]);
     assert_eq!(alone[0].landmarks, second.landmarks);
 }
 
@@ -205,12 +207,138 @@ fn small_pictures_are_enlarged_a_little() {
 
 #[test]
 fn boxes_come_back_in_coded_pixels() {
-    let coded = Size { width: 1280, height: 720 };
-    let o = Orientation::new(1, false);
-    let upright = o.upright_size(coded);
-    let size = scaled(upright, 640);
-    let found = to_coded(face(0.0, 0.0, 36.0, 64.0, 0.5), size, upright, o, coded);
+    let frame = blank(1280, 720);
+    let view = View { frame: &frame, orientation: Orientation::new(1, false) };
+    let size = scaled(view.upright(), 640);
+    let scale = |a: u32, b: u32| a as f32 / b as f32;
+    let (sx, sy) = (scale(720, size.width), scale(1280, size.height));
+    let found = view.coded(enlarged(face(0.0, 0.0, 36.0, 64.0, 0.5), sx, sy));
     // Top left as seen is the lower left of the coded picture.
     assert_eq!(found.rect, Rect::new(0.0, 648.0, 128.0, 720.0));
     assert_eq!(found.landmarks[0], found.rect.center());
+}
+
+fn blank(width: u32, height: u32) -> Frame {
+    let color = Color { range: Range::Full, matrix: Matrix::Bt601 };
+    let pts = Pts::new(0, TimeBase::new(1, 25).unwrap());
+    Frame::new(0, pts, Size { width, height }, PixelFormat::Gray, color, None)
+}
+
+/// What YuNet found, and what it hardly noticed.
+fn found(candidates: Vec<Detection>, faint: Vec<Detection>) -> Found {
+    let model = DetectorModel::YuNet;
+    let candidates = candidates.into_iter().map(|face| candidate(face, model)).collect();
+    let mut found = Found::default();
+    (found.candidates, found.faint) = (candidates, faint);
+    found
+}
+
+fn square(x: f32, side: f32, score: f32) -> Detection {
+    face(x, 100.0, x + side, 100.0 + side, score)
+}
+
+#[test]
+fn close_ups_are_of_what_is_in_doubt_the_likeliest_first_and_once_each() {
+    let sure = square(0.0, 100.0, 0.95);
+    let eye = face(20.0, 120.0, 40.0, 140.0, 0.2);
+    let beside = square(70.0, 100.0, 0.05);
+    let (doubtful, weak) = (square(300.0, 40.0, 0.5), square(500.0, 40.0, 0.2));
+    let (faint, same) = (square(700.0, 30.0, 0.04), square(705.0, 30.0, 0.03));
+    let tiny = square(900.0, 6.0, 0.08);
+    let found = found(vec![sure, eye, doubtful, weak], vec![beside, same, tiny, faint]);
+    let scores = |of, most| {
+        let suspects = closeup::suspects(&found, of, most);
+        suspects.iter().map(|face| face.score).collect::<Vec<f32>>()
+    };
+    assert_eq!(scores(Suspects::Doubtful, 60), [0.5]);
+    assert_eq!(scores(Suspects::Weak, 60), [0.5, 0.2]);
+    assert_eq!(scores(Suspects::Faint, 60), [0.5, 0.2, 0.04]);
+    assert_eq!(scores(Suspects::Faint, 2), [0.5, 0.2]);
+}
+
+#[test]
+fn a_close_up_stays_inside_the_picture_and_is_mapped_back_to_it() {
+    let frame = blank(1280, 720);
+    for orientation in [Orientation::default(), Orientation::new(1, false)] {
+        let view = View { frame: &frame, orientation };
+        // Twelve faces, so that some are in the second row; the first is at a corner.
+        let faces: Vec<Rect> = (0..12)
+            .map(|i| Rect::centred(Point { x: 100.0 * i as f32, y: 10.0 }, 24.0, 24.0))
+            .collect();
+        let squares: Vec<Rect> = faces.iter().map(|face| closeup::square(*face, view)).collect();
+        let upright = view.upright();
+        for square in &squares {
+            assert!(square.x0 >= 0.0 && square.y0 >= 0.0, "{square:?}");
+            assert!(square.x1 <= upright.width as f32 && square.y1 <= upright.height as f32);
+            assert!((square.width() - 24.0 / 0.59).abs() < 0.01);
+        }
+        // Found in the middle of close-up 11, which is the second of the second row.
+        let seen = face(64.0 + 22.0, 64.0 + 22.0, 64.0 + 42.0, 64.0 + 42.0, 0.8);
+        let placed = closeup::placed(vec![seen], &squares);
+        assert_eq!((placed.len(), placed[0].of), (1, 11));
+        let center = placed[0].face.rect.center();
+        assert!((center.x - squares[11].center().x).abs() < 0.01, "{center:?}");
+        assert!((center.y - squares[11].center().y).abs() < 0.01, "{center:?}");
+        assert!((placed[0].face.rect.width() - 20.0 * squares[11].width() / 64.0).abs() < 0.01);
+    }
+    let nowhere = face(640.0, 0.0, 660.0, 20.0, 0.8);
+    let across = face(50.0, 20.0, 90.0, 50.0, 0.8);
+    let squares = [Rect::new(0.0, 0.0, 64.0, 64.0); 2];
+    assert!(closeup::placed(vec![nowhere, across], &squares).is_empty());
+}
+
+#[test]
+fn an_agreement_is_with_the_nearest_face_not_with_its_shadow() {
+    let mut found = found(vec![square(300.0, 100.0, 0.6), square(345.0, 100.0, 0.4)], vec![]);
+    found.asked = found.candidates.iter().map(|c| c.face.rect).collect();
+    found.second(square(302.0, 100.0, 0.3), closeup::AGREES, closeup::BELIEVED);
+    let faces = found.finding(Size { width: 1280, height: 720 }).faces;
+    let said: Vec<SecondOpinion> = faces.iter().map(|face| face.second).collect();
+    assert_eq!(said, [SecondOpinion::Agrees, SecondOpinion::Doubts]);
+}
+
+#[test]
+fn the_second_detector_alone_is_believed_from_a_higher_score_on() {
+    let size = Size { width: 1280, height: 720 };
+    let look = |yunet: f32, second: f32| {
+        let (clear, faint) = match yunet {
+            0.1.. => (vec![square(300.0, 40.0, yunet)], vec![]),
+            _ => (vec![], vec![square(300.0, 40.0, yunet)]),
+        };
+        let mut found = found(clear, faint);
+        found.asked = vec![square(300.0, 40.0, 0.0).rect];
+        let face = square(302.0, 40.0, second / CENTERFACE_GAIN);
+        found.second(face, closeup::AGREES, closeup::BELIEVED);
+        let faces = found.finding(size).faces;
+        faces.first().map(|face| ((face.score * 100.0).round() / 100.0, face.second))
+    };
+    assert_eq!(look(0.05, 0.4), None);
+    assert_eq!(look(0.05, 0.6), Some((0.6, SecondOpinion::Agrees)));
+    assert_eq!(look(0.2, 0.4), Some((0.2, SecondOpinion::Agrees)));
+    assert_eq!(look(0.35, 0.4), Some((0.4, SecondOpinion::Agrees)));
+    assert_eq!(look(0.35, 0.2), Some((0.35, SecondOpinion::Doubts)));
+}
+
+#[test]
+fn silence_about_the_rest_of_a_face_at_the_border_means_nothing() {
+    let size = Size { width: 1280, height: 720 };
+    let opinion = |rect: Rect| {
+        let face = Detection::new(rect, 0.6, [rect.center(); 5]);
+        let mut found = found(vec![face], vec![]);
+        found.asked = vec![rect];
+        found.finding(size).faces[0].second
+    };
+    assert_eq!(opinion(Rect::new(0.0, 100.0, 30.0, 220.0)), SecondOpinion::NotAsked);
+    assert_eq!(opinion(Rect::new(-60.0, 100.0, 30.0, 220.0)), SecondOpinion::NotAsked);
+    assert_eq!(opinion(Rect::new(0.0, 100.0, 80.0, 220.0)), SecondOpinion::Doubts);
+    assert_eq!(opinion(Rect::new(400.0, 100.0, 430.0, 220.0)), SecondOpinion::Doubts);
+}
+
+#[test]
+fn faint_finds_are_kept_where_they_could_be_the_sign_of_a_face() {
+    let mut found = found(vec![], vec![square(0.0, 10.0, 0.05), square(300.0, 40.0, 0.03)]);
+    found.noticed_from = Some(32.0);
+    let faint = found.finding(Size { width: 1280, height: 720 }).faint.unwrap();
+    assert_eq!((faint.rects.len(), faint.from), (1, 32.0));
+    assert_eq!(faint.rects[0].x0, 300.0);
 }

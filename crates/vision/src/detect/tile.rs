@@ -40,7 +40,7 @@ fn spans(length: usize, max: usize) -> Vec<(usize, usize)> {
 
 /// A face found in a tile, in pixels of the whole picture.
 pub(super) struct Placed {
-    face: Detection,
+    pub face: Detection,
     /// Whether it touches a border beyond which the picture goes on.
     cut: bool,
 }
@@ -55,7 +55,7 @@ pub(super) fn placed(face: Detection, tile: Tile, size: Size) -> Placed {
         || (tile.x + tile.width < size.width as usize && r.x1 > width - NEAR)
         || (tile.y + tile.height < size.height as usize && r.y1 > height - NEAR);
     let landmarks = face.landmarks.map(|p| Point { x: p.x + x, y: p.y + y });
-    Placed { face: Detection { rect: r.shifted(x, y), score: face.score, landmarks }, cut }
+    Placed { face: Detection { rect: r.shifted(x, y), landmarks, ..face }, cut }
 }
 
 /// The faces of all tiles, each once, best first: whole ones win over cut ones, whatever their

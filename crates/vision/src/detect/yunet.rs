@@ -65,7 +65,7 @@ pub(super) fn decode_level(
         let center = Point { x: (column + b[0]) * s, y: (row + b[1]) * s };
         let rect = Rect::centred(center, b[2].exp() * s, b[3].exp() * s);
         let point = |j: usize| Point { x: (k[2 * j] + column) * s, y: (k[2 * j + 1] + row) * s };
-        faces.push(Detection { rect, score, landmarks: std::array::from_fn(point) });
+        faces.push(Detection::new(rect, score, std::array::from_fn(point)));
     }
     Ok(())
 }

@@ -52,7 +52,7 @@ fn a_person_without_photos_is_an_error() {
 
 fn face(x: f32, width: f32, score: f32) -> Detection {
     let rect = Rect::new(x, 100.0, x + width, 100.0 + width);
-    Detection { rect, score, landmarks: [Point::default(); 5] }
+    Detection::new(rect, score, [Point::default(); 5])
 }
 
 /// Enrols a 1280x720 photo on which `faces` are found; the second detector sees those in `agreed`.
@@ -61,11 +61,19 @@ fn enrol(faces: Vec<Detection>, agreed: &[usize]) -> Result<(), Error> {
     let pts = Pts::new(0, TimeBase::new(1, 1).unwrap());
     let size = Size { width: 1280, height: 720 };
     let frame = Frame::new(0, pts, size, PixelFormat::Gray, color, None);
-    let second: Vec<Rect> = agreed.iter().map(|&i| faces[i].rect).collect();
+    let scale = 640.0 / 1280.0;
+    let judged = |(i, mut face): (usize, Detection)| {
+        face.second = match agreed.contains(&i) {
+            true => SecondOpinion::Agrees,
+            false if face.rect.width() * scale < 18.0 => SecondOpinion::NotAsked,
+            false => SecondOpinion::Doubts,
+        };
+        face
+    };
+    let faces: Vec<Detection> = faces.into_iter().enumerate().map(judged).collect();
     let mut detector = ScriptedDetector(move |_: &Frame, _: Orientation, passes: &[Pass]| {
-        assert!(passes.iter().any(|p| p.model == DetectorModel::CenterFace));
-        let (faces, second_opinion) = (faces.clone(), Some(second.clone()));
-        Ok(Finding { faces, second_opinion, sightings: vec![] })
+        assert!(passes.iter().any(Pass::asks_second));
+        Ok(Finding { faces: faces.clone(), ..Finding::default() })
     });
     let mut recognizer =
         ScriptedRecognizer(|_: &Frame, _: Orientation, _: &Detection| Ok(embedding(3)));

@@ -209,10 +209,9 @@ fn two_faces_that_cross_do_not_swap_who_is_shown() {
 fn two_faces_that_walk_past_one_another_are_followed_and_only_anna_is_shown() {
     let (anna, stranger) = (|k: usize| 100.0 + 4.0 * k as f32, |k: usize| 1100.0 - 4.0 * k as f32);
     let hidden = |k: usize| (anna(k) - stranger(k)).abs() < 50.0;
-    let face = |x| Detection {
-        rect: Rect::centred(Point { x, y: 300.0 }, 100.0, 120.0),
-        score: 0.9,
-        landmarks: [Point::default(); 5],
+    let face = |x| {
+        let rect = Rect::centred(Point { x, y: 300.0 }, 100.0, 120.0);
+        Detection::new(rect, 0.9, [Point::default(); 5])
     };
     let mut frames = video(250);
     for (k, frame) in frames.iter_mut().enumerate() {
@@ -229,7 +228,7 @@ fn two_faces_that_walk_past_one_another_are_followed_and_only_anna_is_shown() {
         frame.finding = Some(finding);
     }
     let picture = Size { width: 1280, height: 720 };
-    let tracks = follow(&frames, picture, 640, &Settings::default()).tracks;
+    let tracks = follow(&frames, picture, &Settings::default()).tracks;
     let shown = shown(&tracks, &frames, &Rules::default());
     let mut before_and_after = (0, 0);
     for s in &shown {

@@ -106,6 +106,50 @@ fn shrinking_averages() {
 }
 
 #[test]
+fn close_ups_show_their_squares_upright_and_black_beyond_the_picture() {
+    for (turns, mirror) in (0..4).flat_map(|t| [(t, false), (t, true)]) {
+        let o = Orientation::new(turns, mirror);
+        let upright = Size { width: 200, height: 120 };
+        let coded = o.upright_size(upright);
+        let full = color(Range::Full, Matrix::Bt601);
+        let mut frame = frame(coded.width, coded.height, PixelFormat::Yuv420, full);
+        for plane in &mut frame.planes[1..] {
+            plane.data.fill(128);
+        }
+        for y in 0..coded.height as usize {
+            for x in 0..coded.width as usize {
+                let p = o.to_upright(Point { x: x as f32 + 0.5, y: y as f32 + 0.5 }, coded);
+                // Rises to the right and, less, downwards.
+                frame.planes[0].row_mut(y)[x] = (p.x + p.y / 2.0) as u8;
+            }
+        }
+        // One as large as a close-up, one half as large, one half outside; the rest of two rows.
+        let mut squares = vec![
+            Rect::new(40.0, 30.0, 104.0, 94.0),
+            Rect::new(100.0, 50.0, 132.0, 82.0),
+            Rect::new(-32.0, 0.0, 32.0, 64.0),
+        ];
+        squares.resize(12, Rect::new(0.0, 0.0, 64.0, 64.0));
+        let mut picture = Picture::new();
+        let sheet = picture.take_cells(&frame, o, &squares).unwrap();
+        assert_eq!((sheet.width, sheet.height), (640, 128));
+        let mut out = Vec::new();
+        picture.tensor(sheet, 640, 128, Order::Rgb, &mut out);
+        let near = |x: usize, y: usize, want: f32| {
+            let got = out[y * 640 + x];
+            assert!((got - want).abs() <= 2.0, "{o:?} {x},{y}: {got}, not {want}");
+        };
+        near(0, 0, 55.0);
+        near(63, 63, 103.0 + 46.5);
+        near(64 + 10, 32, 105.0 + 33.0);
+        near(2 * 64 + 16, 20, 0.0);
+        near(2 * 64 + 48, 20, 16.0 + 10.0);
+        near(64 + 20, 64 + 10, 20.0 + 5.0);
+        near(3 * 64 + 20, 64 + 10, 0.0);
+    }
+}
+
+#[test]
 fn a_tile_is_its_part_of_the_picture() {
     let mut frame = frame(64, 64, PixelFormat::Gray, color(Range::Full, Matrix::Bt601));
     for y in 0..64 {
@@ -115,7 +159,7 @@ fn a_tile_is_its_part_of_the_picture() {
     }
     let mut picture = Picture::new();
     picture.take(&frame, Orientation::default(), frame.size).unwrap();
-    assert_eq!(picture.size(), frame.size);
+    assert_eq!(picture.size, frame.size);
     let mut out = Vec::new();
     picture.tensor(Tile { x: 32, y: 40, width: 32, height: 24 }, 32, 32, Order::Rgb, &mut out);
     assert_eq!((out[0], out[31], out[23 * 32]), (72.0, 103.0, 95.0));

@@ -1,11 +1,18 @@
 //! Which detections belong to the same face: forward in time, then back from every start.
 
-use domain::{Detection, Rect};
+use domain::{Detection, Rect, SecondOpinion};
 
 use super::{Observation, ROUNDING, Settings};
 
 /// Edges further out than this are a fault of the detector, not a face.
 const FARTHEST: f32 = 1e6;
+
+/// How far a face may leap between two looks, in sizes of its box; what it then has to score; how long the
+/// looks may be apart, in seconds; and how much its size may change.
+const LEAP: f32 = 3.0;
+const LEAP_SCORE: f32 = 0.5;
+const LEAP_TIME: f64 = 0.1;
+const LEAP_RATIO: std::ops::Range<f32> = 0.7..1.4;
 
 /// A detection on a path.
 #[derive(Clone, Copy, Debug)]
@@ -15,6 +22,7 @@ pub(super) struct Seen {
     pub face: usize,
     pub rect: Rect,
     pub score: f32,
+    pub second: SecondOpinion,
 }
 
 /// The detections of one face, in order of time, all in one scene.
@@ -27,6 +35,14 @@ impl Path {
     pub fn best_score(&self) -> f32 {
         self.seen.iter().map(|seen| seen.score).fold(0.0, f32::max)
     }
+}
+
+/// Where a path is expected to go on.
+struct Expected {
+    path: usize,
+    predicted: Rect,
+    /// Its last confident box: a chain of doubtful ones does not grow away from that.
+    size: Rect,
 }
 
 /// Tracks over all frames in order of time, and for every frame the faces that are on none of them.
@@ -49,13 +65,16 @@ pub(super) fn forward(
         active.retain(|path| !frame.cut && alive(&paths[*path]));
         let (strong, weak): (Vec<Seen>, Vec<Seen>) =
             usable(k, frame, settings).partition(|seen| seen.score >= settings.strong_score);
-        let mut open: Vec<(usize, Rect)> = active
-            .iter()
-            .map(|path| (*path, predict(&paths[*path].seen, at, k, settings)))
-            .collect();
+        let expect = |path: &usize| {
+            let seen = &paths[*path].seen;
+            let strong = seen.iter().rfind(|seen| seen.score >= settings.strong_score);
+            let predicted = predict(seen, at, k, settings);
+            Expected { path: *path, predicted, size: strong.map_or(predicted, |seen| seen.rect) }
+        };
+        let mut open: Vec<Expected> = active.iter().map(expect).collect();
         let strong = extend(&mut paths, &mut open, strong, settings.strong_iou, settings);
         unused.push(extend(&mut paths, &mut open, weak, settings.weak_iou, settings));
-        for start in strong {
+        for start in leap(&mut paths, &open, strong, at) {
             active.push(paths.len());
             paths.push(Path { seen: vec![start] });
         }
@@ -73,6 +92,7 @@ pub(super) fn backward(
 ) {
     let Some(mut start) = path.seen.first().map(|seen| seen.frame) else { return };
     let strong = start; // Paths start with a strong detection.
+    let size = path.seen[0].rect;
     path.seen.reverse();
     for k in (0..start).rev() {
         let lost = at[start] - at[k] > settings.patience + ROUNDING
@@ -84,6 +104,7 @@ pub(super) fn backward(
         let faces = unused[k].iter().enumerate();
         let near = faces
             .filter(|(_, seen)| same_size(predicted, seen.rect, settings))
+            .filter(|(_, seen)| same_size(size, seen.rect, settings))
             .map(|(i, seen)| (predicted.iou(seen.rect), i))
             .filter(|(iou, _)| *iou >= settings.back_iou)
             .max_by(|a, b| a.0.total_cmp(&b.0).then(b.1.cmp(&a.1)));
@@ -99,7 +120,7 @@ pub(super) fn backward(
 /// Paths that got a face are no longer open; the faces that no path wanted are returned.
 fn extend(
     paths: &mut [Path],
-    open: &mut Vec<(usize, Rect)>,
+    open: &mut Vec<Expected>,
     faces: Vec<Seen>,
     least: f32,
     settings: &Settings,
@@ -110,7 +131,7 @@ fn extend(
         if !taken_path[p] && !taken_face[f] {
             taken_path[p] = true;
             taken_face[f] = true;
-            paths[open[p].0].seen.push(faces[f]);
+            paths[open[p].path].seen.push(faces[f]);
         }
     }
     let mut p = taken_path.into_iter();
@@ -119,9 +140,39 @@ fn extend(
     faces.into_iter().filter(|_| f.next() == Some(false)).collect()
 }
 
+/// Matches what is left of clear `faces` to `open` paths that had one just before, nearest first, and
+/// appends them; returns the faces that no path got. A face that moves by more than its size between two
+/// looks overlaps nothing that was expected of it.
+fn leap(paths: &mut [Path], open: &[Expected], faces: Vec<Seen>, at: &[f64]) -> Vec<Seen> {
+    let mut pairs: Vec<(f32, usize, usize)> = Vec::new();
+    for (p, Expected { path, .. }) in open.iter().enumerate() {
+        let Some(last) = paths[*path].seen.last() else { continue };
+        for (f, face) in faces.iter().enumerate() {
+            let (a, b) = (last.rect.center(), face.rect.center());
+            let size = (last.rect.area().sqrt(), face.rect.area().sqrt());
+            let far = (a.x - b.x).hypot(a.y - b.y) / size.0.min(size.1);
+            let clear = last.score.min(face.score) >= LEAP_SCORE
+                && at[face.frame] - at[last.frame] <= LEAP_TIME + ROUNDING;
+            if clear && far <= LEAP && LEAP_RATIO.contains(&(size.0 / size.1)) {
+                pairs.push((far, p, f));
+            }
+        }
+    }
+    pairs.sort_by(|a, b| a.0.total_cmp(&b.0).then((a.1, a.2).cmp(&(b.1, b.2))));
+    let (mut taken_path, mut taken_face) = (vec![false; open.len()], vec![false; faces.len()]);
+    for (_, p, f) in pairs {
+        if !taken_path[p] && !taken_face[f] {
+            (taken_path[p], taken_face[f]) = (true, true);
+            paths[open[p].path].seen.push(faces[f]);
+        }
+    }
+    let mut f = taken_face.into_iter();
+    faces.into_iter().filter(|_| f.next() == Some(false)).collect()
+}
+
 /// Pairs (similarity, index into `open`, index into `faces`) alike enough to match, best first.
 fn candidates(
-    open: &[(usize, Rect)],
+    open: &[Expected],
     faces: &[Seen],
     least: f32,
     settings: &Settings,
@@ -132,13 +183,16 @@ fn candidates(
     grown.sort_by(|a, b| a.0.x0.total_cmp(&b.0.x0));
     let widest = grown.iter().map(|(rect, _)| rect.width()).fold(0.0, f32::max);
     let mut pairs = Vec::new();
-    for (p, (_, predicted)) in open.iter().enumerate() {
+    for (p, Expected { predicted, size, .. }) in open.iter().enumerate() {
         let wanted = predicted.grown(settings.reach);
         let from = grown.partition_point(|(rect, _)| rect.x0 < wanted.x0 - widest);
         let near = grown[from..].iter().take_while(|(rect, _)| rect.x0 <= wanted.x1);
         for (rect, f) in near {
             let similarity = wanted.iou(*rect);
-            if similarity >= least && same_size(*predicted, faces[*f].rect, settings) {
+            let Seen { rect, score, .. } = faces[*f];
+            let fits = same_size(*predicted, rect, settings)
+                && (score >= settings.strong_score || same_size(*size, rect, settings));
+            if similarity >= least && fits {
                 pairs.push((similarity, p, *f));
             }
         }
@@ -154,9 +208,15 @@ fn usable<'a>(
     settings: &'a Settings,
 ) -> impl Iterator<Item = Seen> + 'a {
     let faces = frame.finding.iter().flat_map(|finding| &finding.faces).enumerate();
-    faces
-        .filter(|(_, face)| face.score >= settings.least_score && is_possible(face))
-        .map(move |(i, face)| Seen { frame: k, face: i, rect: face.rect, score: face.score })
+    faces.filter(|(_, face)| face.score >= settings.least_score && is_possible(face)).map(
+        move |(i, face)| Seen {
+            frame: k,
+            face: i,
+            rect: face.rect,
+            score: face.score,
+            second: face.second,
+        },
+    )
 }
 
 fn is_possible(face: &Detection) -> bool {
@@ -184,7 +244,8 @@ pub(super) fn velocity(seen: &[Seen], at: &[f64], settings: &Settings) -> (f32, 
     ((to.x - from.x) / time, (to.y - from.y) / time)
 }
 
-fn same_size(predicted: Rect, seen: Rect, settings: &Settings) -> bool {
+/// Whether two boxes can be those of one face.
+pub(super) fn same_size(predicted: Rect, seen: Rect, settings: &Settings) -> bool {
     let ratio = (predicted.area() / seen.area()).sqrt();
     ratio >= settings.size_ratio.0 && ratio <= settings.size_ratio.1
 }

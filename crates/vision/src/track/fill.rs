@@ -1,9 +1,9 @@
 //! From the detections of a track to a box in every frame where its face may be.
 
-use domain::{BoxKind, Rect, Size, TrackBox};
+use domain::{BoxKind, Point, Rect, Size, TrackBox};
 
-use super::associate::{Path, Seen, predict, velocity};
-use super::{ROUNDING, Settings};
+use super::associate::{Path, Seen, predict, same_size, velocity};
+use super::{Observation, ROUNDING, Settings};
 
 /// Which of the sizes around a detection it is raised to.
 const SIZE_QUANTILE: f32 = 0.8;
@@ -20,14 +20,35 @@ const TEMPER_SAMPLES: usize = 5;
 /// A box this share of its size away from the border touches it.
 const NEAR_EDGE: f32 = 0.25;
 
+/// Sizes of its box that a face moves in a second from which on nobody knows where it is without a
+/// detection: a quarter in a 30th.
+const FAST: f32 = 7.5;
+/// How much further than at its last speed it may have come.
+const REACH: f32 = 1.5;
+/// An extension ends this long after the last sign of a face, in seconds.
+const NO_SIGN: f64 = 0.2;
+/// IoU from which on a find, however faint, is a sign that the face is still there.
+const SIGN_IOU: f32 = 0.4;
+
+/// How long a fast face is taken to go on turning or braking as it did, in seconds.
+const SWERVE: f32 = 0.1;
+
+/// The video that the paths are in.
+pub(super) struct Video<'a> {
+    pub frames: &'a [Observation],
+    /// Seconds of every frame.
+    pub at: &'a [f64],
+    /// Number of the scene of every frame.
+    pub scene: &'a [u32],
+    pub picture: Size,
+    /// For every frame the detections that are on no track that is covered.
+    pub strays: Vec<Vec<Seen>>,
+    pub settings: &'a Settings,
+}
+
 /// All boxes of a track in order of time.
-pub(super) fn boxes(
-    path: &Path,
-    at: &[f64],
-    scene: &[u32],
-    picture: Size,
-    settings: &Settings,
-) -> Vec<TrackBox> {
+pub(super) fn boxes(path: &Path, video: &Video<'_>) -> Vec<TrackBox> {
+    let Video { at, settings, .. } = *video;
     let mut seen = smooth(&tempered(&path.seen, at, settings), at, settings);
     let detected = |s: &Seen| TrackBox {
         frame: s.frame,
@@ -36,16 +57,21 @@ pub(super) fn boxes(
         score: s.score,
     };
     let mut boxes: Vec<TrackBox> = seen.iter().map(detected).collect();
-    for pair in seen.windows(2) {
-        gap(&pair[0], &pair[1], at, settings, &mut boxes);
+    for next in 1..seen.len() {
+        gap(&seen, next, video, &mut boxes);
+    }
+    for (i, doubtful) in seen.iter().enumerate().filter(|(_, s)| s.score < settings.strong_score) {
+        let Some(before) = seen[..i].last() else { continue };
+        let (pace, away) = (pace(&seen[..i], at, settings), at[doubtful.frame] - at[before.frame]);
+        strays(doubtful.frame, doubtful.rect, pace, away, video, &mut boxes);
     }
     overlay(&seen, at, settings, &mut boxes);
     if let Some(last) = seen.last().map(|seen| seen.frame) {
-        extend(&seen, last + 1..at.len(), at, scene, picture, settings, &mut boxes);
+        extend(&seen, last + 1..at.len(), video, &mut boxes);
     }
     if let Some(first) = seen.first().map(|seen| seen.frame) {
         seen.reverse();
-        extend(&seen, (0..first).rev(), at, scene, picture, settings, &mut boxes);
+        extend(&seen, (0..first).rev(), video, &mut boxes);
     }
     boxes.sort_by_key(|b| (b.frame, b.kind != BoxKind::Detected));
     boxes
@@ -114,16 +140,26 @@ fn quantile(mut values: Vec<f32>, share: f32) -> f32 {
     below + (above - below) * place.fract()
 }
 
-/// The frames between two detections that follow one another.
-fn gap(a: &Seen, b: &Seen, at: &[f64], settings: &Settings, boxes: &mut Vec<TrackBox>) {
+/// The frames between detection `next` and the one before it.
+fn gap(seen: &[Seen], next: usize, video: &Video<'_>, boxes: &mut Vec<TrackBox>) {
+    let Video { at, settings, .. } = *video;
+    let (a, b) = (&seen[next - 1], &seen[next]);
+    if b.frame - a.frame < 2 {
+        return;
+    }
+    let after: Vec<Seen> = seen[next..].iter().take(3).rev().copied().collect();
     let (from, to) = (a.rect.center(), b.rect.center());
     let time = at[b.frame] - at[a.frame];
     let speed = (to.x - from.x).hypot(to.y - from.y) / time as f32;
     for frame in a.frame + 1..b.frame {
         let away = (at[frame] - at[a.frame]).min(at[b.frame] - at[frame]);
         let rect = between(a, b, frame, at);
+        strays(frame, rect, speed, away, video, boxes);
+        let swerves = [swerve(&seen[..next], frame, at), swerve(&after, frame, at)];
         let rect = rect.grown(doubt(rect, speed, away, settings));
-        boxes.push(TrackBox { frame, rect, kind: BoxKind::Interpolated, score: 0.0 });
+        for rect in swerves.into_iter().flatten().chain([rect]) {
+            boxes.push(TrackBox { frame, rect, kind: BoxKind::Interpolated, score: 0.0 });
+        }
     }
 }
 
@@ -149,29 +185,111 @@ fn between(a: &Seen, b: &Seen, frame: usize, at: &[f64]) -> Rect {
 }
 
 /// Goes on from the end of `seen` through `frames` (away from it, in either direction) until the
-/// time is up or the scene ends.
+/// time is up, the scene ends, or nothing looks like a face there any more.
 fn extend(
     seen: &[Seen],
     frames: impl Iterator<Item = usize>,
-    at: &[f64],
-    scene: &[u32],
-    picture: Size,
-    settings: &Settings,
+    video: &Video<'_>,
     boxes: &mut Vec<TrackBox>,
 ) {
+    let Video { at, scene, settings, .. } = *video;
     let Some(last) = seen.last() else { return };
     let (vx, vy) = velocity(seen, at, settings);
+    let speed = vx.hypot(vy);
+    let pace = pace(seen, at, settings);
+    let mut sign = at[last.frame];
     for frame in frames {
         let away = (at[frame] - at[last.frame]).abs();
         if scene[frame] != scene[last.frame] || away > settings.extension + ROUNDING {
             break;
         }
         let mut rect = predict(seen, at, frame, settings);
-        if settings.stick_to_edges {
-            rect = stick(rect, last.rect, picture);
+        if !settings.needs_sign || may_be_at(rect, &video.frames[frame]) {
+            sign = at[frame];
+        } else if (at[frame] - sign).abs() > NO_SIGN + ROUNDING {
+            break;
         }
-        let rect = rect.grown(doubt(rect, vx.hypot(vy), away, settings));
+        strays(frame, rect, pace, away, video, boxes);
+        if let Some(rect) = swerve(seen, frame, at) {
+            boxes.push(TrackBox { frame, rect, kind: BoxKind::Extended, score: 0.0 });
+        }
+        if settings.stick_to_edges {
+            rect = stick(rect, last.rect, video.picture);
+        }
+        let rect = rect.grown(doubt(rect, speed, away, settings));
         boxes.push(TrackBox { frame, rect, kind: BoxKind::Extended, score: 0.0 });
+    }
+}
+
+/// Where a fast face is soon after the end of `seen` if it goes on to turn or brake as it does there;
+/// constant velocity would miss it by its own size. `None` for a slow face, and when it is too late to say.
+fn swerve(seen: &[Seen], frame: usize, at: &[f64]) -> Option<Rect> {
+    let [.., a, b, c] = seen else { return None };
+    let time = (at[frame] - at[c.frame]) as f32;
+    let (before, step) = ((at[b.frame] - at[a.frame]) as f32, (at[c.frame] - at[b.frame]) as f32);
+    if [time, before, step].iter().any(|t| t.abs() > SWERVE) {
+        return None;
+    }
+    let along = |axis: fn(Point) -> f32| {
+        let [a, b, c] = [a, b, c].map(|seen| axis(seen.rect.center()));
+        let (earlier, later) = ((b - a) / before, (c - b) / step);
+        let bend = 2.0 * (later - earlier) / (before + step);
+        let speed = later + bend * step / 2.0;
+        (speed, speed * time + bend * time * time / 2.0)
+    };
+    let ((vx, dx), (vy, dy)) = (along(|p| p.x), along(|p| p.y));
+    let fast = vx.hypot(vy) > FAST * side(c.rect);
+    fast.then(|| c.rect.shifted(dx, dy))
+}
+
+/// The highest speed between neighbouring detections at the end of `seen`, in pixels a second: a face that
+/// turns round is slow on average.
+fn pace(seen: &[Seen], at: &[f64], settings: &Settings) -> f32 {
+    let recent = &seen[seen.len().saturating_sub(settings.memory)..];
+    let step = |pair: &[Seen]| {
+        let (a, b) = (pair[0].rect.center(), pair[1].rect.center());
+        let time = (at[pair[1].frame] - at[pair[0].frame]).abs();
+        (b.x - a.x).hypot(b.y - a.y) / time as f32
+    };
+    recent.windows(2).map(step).fold(0.0, f32::max)
+}
+
+/// Whether anything was noticed at `rect`, or could not have been.
+fn may_be_at(rect: Rect, frame: &Observation) -> bool {
+    let Some(finding) = &frame.finding else { return true };
+    let Some(faint) = finding.faint.as_ref().filter(|faint| side(rect) >= faint.from) else {
+        return true;
+    };
+    let faces = finding.faces.iter().map(|face| face.rect);
+    faces.chain(faint.rects.iter().copied()).any(|other| other.iou(rect) > SIGN_IOU)
+}
+
+fn side(rect: Rect) -> f32 {
+    rect.area().sqrt()
+}
+
+/// A fast face that is lost in `frame` may be whatever was found near its path, `away` seconds from its
+/// last detection, and taken for nothing.
+fn strays(
+    frame: usize,
+    rect: Rect,
+    speed: f32,
+    away: f64,
+    video: &Video<'_>,
+    boxes: &mut Vec<TrackBox>,
+) {
+    let size = side(rect);
+    if speed < FAST * size {
+        return;
+    }
+    let reach = size + REACH * speed * away as f32;
+    let near = |seen: &&Seen| {
+        let (a, b) = (seen.rect.center(), rect.center());
+        (a.x - b.x).hypot(a.y - b.y) <= reach && same_size(rect, seen.rect, video.settings)
+    };
+    for seen in video.strays[frame].iter().filter(near) {
+        let kind = BoxKind::Interpolated;
+        boxes.push(TrackBox { frame, rect: seen.rect, kind, score: 0.0 });
     }
 }
 

@@ -1,57 +1,49 @@
 //! Which tracks are taken for no face at all.
 
+use domain::SecondOpinion;
+
+use super::Settings;
 use super::associate::{Path, Seen};
-use super::{Observation, Settings};
 
 /// One detection this good makes a face, whatever the second detector says.
 const CERTAIN: f32 = 0.9;
-/// Looks in vain after which the second detector is believed.
-const LOOKS: usize = 2;
 /// Looks that tell a chance agreement from a real one.
-const MANY_LOOKS: usize = 4;
-/// IoU from which both detectors mean the same face.
-const AGREE: f32 = 0.3;
+const MANY_LOOKS: usize = 3;
 /// A track that never gets this good has to be seen often.
 const WEAK: f32 = 0.5;
+/// Sizes of its box that a face moves in a second from which on it is blurred: a quarter in a 30th.
+const FAST: f32 = 7.5;
 /// How good the detections of a weak track must be to count, and how many it needs.
 const ENOUGH: (f32, usize) = (0.25, 5);
 
-/// Whether to drop the track. `scale` is the size of the second detector's input over the
-/// picture's.
-pub(super) fn is_doubtful(
-    path: &Path,
-    frames: &[Observation],
-    scale: f32,
-    settings: &Settings,
-) -> bool {
-    let votes = || path.seen.iter().filter_map(|seen| vote(seen, frames, scale, settings));
+/// Whether to drop the track.
+pub(super) fn is_doubtful(path: &Path, at: &[f64], settings: &Settings) -> bool {
+    let votes = || votes(path, at).flatten();
     let looks = votes().count();
     let agreed = votes().filter(|agrees| *agrees).count();
     let alone = agreed == 0;
     let best = path.best_score();
     let seen_well = path.seen.iter().filter(|seen| seen.score >= ENOUGH.0).count();
     let rarely = looks >= MANY_LOOKS && (agreed as f32) < looks as f32 * settings.least_agreement;
-    let refuted = settings.veto && (looks >= LOOKS && alone || rarely) && best < CERTAIN;
+    let refuted =
+        settings.veto && (looks >= settings.vain_looks && alone || rarely) && best < CERTAIN;
     let rare = best < WEAK && seen_well < ENOUGH.1;
-    let unsupported = settings.strict_start && best < WEAK && looks >= 1 && alone;
+    let unsupported = settings.strict_start && best < WEAK && 2 * agreed < looks;
     refuted || rare || unsupported
 }
 
 /// Looks in vain, one after the other, after which a track is taken to have left its face.
-const LOST_LOOKS: usize = 6;
+const LOST_LOOKS: usize = 4;
 
 /// The path without the stretches in which it wandered off its face: no certain detection, and the
 /// second detector looked several times and never agreed. The parts before and after are paths of
 /// their own, so each goes on by the usual extension.
-pub(super) fn faithful(
-    path: Path,
-    frames: &[Observation],
-    scale: f32,
-    settings: &Settings,
-) -> Vec<Path> {
-    let votes: Vec<Option<bool>> =
-        path.seen.iter().map(|seen| vote(seen, frames, scale, settings)).collect();
-    let anchor = |i: &usize| path.seen[*i].score >= CERTAIN || votes[*i] == Some(true);
+pub(super) fn faithful(path: Path, at: &[f64], settings: &Settings) -> Vec<Path> {
+    let votes: Vec<Option<bool>> = votes(&path, at).collect();
+    let anchor = |i: &usize| {
+        let seen = &path.seen[*i];
+        seen.score >= CERTAIN || (votes[*i] == Some(true) && seen.score >= settings.strong_score)
+    };
     let anchors: Vec<usize> = (0..path.seen.len()).filter(anchor).collect();
     if !settings.veto || anchors.is_empty() {
         return vec![path];
@@ -73,10 +65,27 @@ pub(super) fn faithful(
     parts.into_iter().map(|part| Path { seen: path.seen[part].to_vec() }).collect()
 }
 
-/// Whether the second detector agrees; `None`: it did not look, or the face is too small for it.
-fn vote(seen: &Seen, frames: &[Observation], scale: f32, settings: &Settings) -> Option<bool> {
-    let finding = frames.get(seen.frame)?.finding.as_ref()?;
-    let second = finding.second_opinion.as_ref()?;
-    let visible = seen.rect.width() * scale >= settings.second_min_width;
-    visible.then(|| second.iter().any(|rect| rect.iou(seen.rect) > AGREE))
+/// Whether the second detector agrees, for each detection; `None`: it did not look, or could not have
+/// seen anything. What YuNet calls likely a face and moves fast is blurred, and CenterFace is the first to
+/// lose it.
+fn votes<'a>(path: &'a Path, at: &'a [f64]) -> impl Iterator<Item = Option<bool>> + 'a {
+    let seen = &path.seen;
+    seen.iter().enumerate().map(move |(i, s)| match s.second {
+        SecondOpinion::NotAsked => None,
+        SecondOpinion::Agrees => Some(true),
+        SecondOpinion::Doubts => {
+            let around = &seen[i.saturating_sub(1)..(i + 2).min(seen.len())];
+            let blurred = s.score >= WEAK && speed(around, at) > FAST;
+            (!blurred).then_some(false)
+        }
+    })
+}
+
+/// How fast the centre moves over a few detections, in sizes of the box a second.
+fn speed(seen: &[Seen], at: &[f64]) -> f32 {
+    let (Some(a), Some(b)) = (seen.first(), seen.last()) else { return 0.0 };
+    let (from, to) = (a.rect.center(), b.rect.center());
+    let time = (at[b.frame] - at[a.frame]) as f32;
+    let size = b.rect.area().sqrt();
+    if time > 0.0 { (to.x - from.x).hypot(to.y - from.y) / size / time } else { 0.0 }
 }
