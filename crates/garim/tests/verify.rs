@@ -214,6 +214,29 @@ fn copied_groups_of_pictures_are_known_and_must_decode_the_same() {
 }
 
 #[test]
+fn a_face_that_a_person_decided_to_show_is_no_leak_with_the_plan() {
+    let s = Scratch::new();
+    covered_but_him(&s);
+    s.garim("analyze in.mp4 -o plan.json").ok();
+    let mut plan: Value = serde_json::from_slice(&s.read("plan.json")).unwrap();
+    let left = |track: &Value| track["boxes"][0][1].as_f64().unwrap() < 320.0;
+    let tracks = plan["tracks"].as_array_mut().unwrap();
+    let her = tracks.iter_mut().find(|track| left(track)).unwrap();
+    her["edit"] = "keep".into();
+    s.write("edited.json", plan.to_string());
+    s.garim("render in.mp4 edited.json -o by_hand.mp4 --crf 14").ok();
+    let report = verify(&s, "by_hand.mp4 --plan edited.json", 0);
+    let frames = report["frames"]["compared"].as_u64().unwrap();
+    assert_eq!(report["faces"]["by_hand"], frames, "{report:#}");
+    assert_eq!(report["faces"]["covered"], frames, "{report:#}");
+    // Without it nobody knows, and the other one is still a leak.
+    assert!(center(&leaks(&verify(&s, "by_hand.mp4", 1))[0]).0 < 320.0);
+    s.ffmpeg("-i in.mp4 -c copy -metadata title=x copy.mp4");
+    let uncovered = verify(&s, "copy.mp4 --plan edited.json", 1);
+    assert!(center(&leaks(&uncovered)[0]).0 > 320.0, "{uncovered:#}");
+}
+
+#[test]
 fn a_plan_of_another_file_is_refused() {
     let s = Scratch::new();
     covered(&s);

@@ -48,7 +48,7 @@ pub struct VerifySpec {
     pub original: PathBuf,
     /// The covered video.
     pub output: PathBuf,
-    /// The plan it was covered by.
+    /// The plan it was covered by: faces that a person decided to show by it are no leaks.
     pub plan: Option<PathBuf>,
     /// People who may be seen.
     pub keep: Vec<KeepSpec>,
@@ -67,12 +67,12 @@ pub fn verify(spec: &VerifySpec, emit: &mut dyn FnMut(Progress)) -> Result<Verif
     let hash =
         |path: &PathBuf| Ok::<_, JobError>(FileHash { path: path.clone(), sha256: sha256(path)? });
     let (original, output) = (hash(&spec.original)?, hash(&spec.output)?);
-    let clear = match &spec.plan {
-        Some(path) => Some(plan::clear_frames(path, &original.sha256)?),
+    let hints = match &spec.plan {
+        Some(path) => Some(plan::hints(path, &original.sha256)?),
         None => None,
     };
     let streams = streams::compare(&spec.original, &spec.output)?;
-    let mut pairs = Pairs::open(&spec.original, &spec.output, streams.copied, clear)?;
+    let mut pairs = Pairs::open(&spec.original, &spec.output, streams.copied, hints)?;
     let verdict = look_at_all(spec, &mut pairs, emit)?;
     let pairs = pairs.finish();
     if let Some(path) = &spec.contact_sheet {

@@ -246,6 +246,10 @@ impl Chain {
             self.votes.extend(vote.map(|vote| (now.1, vote)));
         }
         match glimpse {
+            // What only the recogniser sees is covered, and nobody decided that.
+            Some(glimpse) if look.by_hand && glimpse.same.is_none() => {
+                verdict.counts.by_hand += 1;
+            }
             Some(glimpse) => self.waiting.push_back(glimpse),
             None => verdict.counts.covered += 1,
         }

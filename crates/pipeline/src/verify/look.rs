@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 
-use domain::{Detection, Frame, Orientation, PersonIx};
+use domain::{Detection, Frame, Orientation, PersonIx, Rect};
 use vision::{Detector, Gallery, Recognizer};
 
 use super::detail::{self, Detail};
@@ -14,6 +14,9 @@ use crate::JobError;
 const MIN_RECOGNISED: f32 = 36.0;
 /// Faces recognised in one frame, at most; the largest.
 const MAX_RECOGNISED: usize = 16;
+
+/// IoU from which on a box of the plan means a face.
+const MEANT: f32 = 0.3;
 
 /// A pair of frames on its way to a worker.
 pub(super) struct Pair {
@@ -27,6 +30,8 @@ pub(super) struct Pair {
     pub copied: bool,
     /// Which faces the recogniser looks at.
     pub recognise: Recognise,
+    /// Where faces are that a person decided to show, in coded pixels.
+    pub by_hand: Vec<Rect>,
 }
 
 /// Which faces of a frame the recogniser looks at.
@@ -59,6 +64,8 @@ pub(super) struct Look {
     pub same: Option<f32>,
     /// The kept person most like the original, if it looked.
     pub person: Option<(PersonIx, f32)>,
+    /// Whether a person decided to show it, whoever it is.
+    pub by_hand: bool,
 }
 
 /// What was seen of a pair.
@@ -94,7 +101,16 @@ pub(super) fn look(
         let noise = detail::noise(before, after);
         for face in found {
             let Some(detail) = detail::compare(before, after, face.rect, noise) else { continue };
-            looks.push(Look { face, detail, same: None, person: None });
+            looks.push(Look { face, detail, same: None, person: None, by_hand: false });
+        }
+    }
+    for rect in &pair.by_hand {
+        // One face each: whoever is beside it was not meant.
+        let nearest = looks.iter_mut().map(|look| (look.face.rect.iou(*rect), look));
+        if let Some((iou, look)) = nearest.max_by(|a, b| a.0.total_cmp(&b.0))
+            && iou > MEANT
+        {
+            look.by_hand = true;
         }
     }
     let wanted = |look: &Look| {

@@ -13,6 +13,7 @@ use vision::Detector;
 use super::Times;
 use super::judge::{Judge, Verdict};
 use super::look::{self, Eyes, Pair, Recognise, Seen};
+use super::plan::Hints;
 use super::report::{Failure, FailureKind};
 use super::streams::Instant;
 use crate::JobError;
@@ -36,7 +37,7 @@ pub(super) struct Pairs {
     next: [Option<Frame>; 2],
     read: [u64; 2],
     copied: Times,
-    clear: Option<Times>,
+    hints: Option<Hints>,
     /// Frames that need no cover by the plan and were not copied.
     uncopied: u64,
     index: u64,
@@ -84,7 +85,7 @@ impl Pairs {
         original: &Path,
         output: &Path,
         copied: Times,
-        clear: Option<Times>,
+        hints: Option<Hints>,
     ) -> Result<Self, JobError> {
         // What was reduced to 8 bits is compared as such.
         let open = |path| Reader::open(path, Streams::Video, true);
@@ -93,7 +94,7 @@ impl Pairs {
             next: [None, None],
             read: [0; 2],
             copied,
-            clear,
+            hints,
             uncopied: 0,
             index: 0,
             interval: USUAL,
@@ -186,15 +187,16 @@ impl Pairs {
         }
         let at = Instant::of(original.pts);
         let copied = self.copied.contains(&at);
-        let clear = self.clear.as_ref().is_some_and(|clear| clear.contains(&at));
+        let clear = self.hints.as_ref().is_some_and(|hints| hints.clear.contains(&at));
         self.uncopied += u64::from(clear && !copied);
+        let by_hand = self.hints.as_mut().and_then(|hints| hints.by_hand.remove(&at));
         let recognise = Recognise {
             covered: due(&mut self.recognised.0, time, RECOGNISE.0),
             shown: due(&mut self.recognised.1, time, RECOGNISE.1),
         };
         let index = self.index;
         self.index += 1;
-        Pair { index, original, output, copied, recognise }
+        Pair { index, original, output, copied, recognise, by_hand: by_hand.unwrap_or_default() }
     }
 
     /// What went by, when there is no more.
@@ -213,7 +215,7 @@ impl Pairs {
         tell(FailureKind::FrameMoved, self.moved, moved);
         Paired {
             frames: (self.read[0], self.read[1]),
-            clear: self.clear.map(|_| self.uncopied),
+            clear: self.hints.map(|_| self.uncopied),
             failures,
         }
     }

@@ -69,7 +69,9 @@ pub struct FaceCounts {
     pub covered: u64,
     /// Visible, and confirmed to be kept people.
     pub kept: u64,
-    /// Visible, and not: leaks and suspects.
+    /// Visible, because a person decided so in the plan.
+    pub by_hand: u64,
+    /// Visible, and none of these: leaks and suspects.
     pub visible: u64,
     /// Not looked at, because a frame held too many.
     pub overlooked: u64,
@@ -211,6 +213,9 @@ impl fmt::Display for VerifyReport {
             faces.looked_at,
             faces.kept,
         )?;
+        if faces.by_hand > 0 {
+            write!(f, ", {} shown by hand", faces.by_hand)?;
+        }
         if frames.copied > 0 {
             write!(f, ", {} copied frames", frames.copied)?;
         }

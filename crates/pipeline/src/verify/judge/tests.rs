@@ -9,7 +9,7 @@ const HE: PersonIx = PersonIx(0);
 fn look(x: f32, by: By, left: f32) -> Look {
     let rect = Rect::new(x, 40.0, x + 50.0, 105.0);
     let face = Face { rect, by, score: 0.9, landmarks: None };
-    Look { face, detail: Detail { left, flat: false }, same: None, person: None }
+    Look { face, detail: Detail { left, flat: false }, same: None, person: None, by_hand: false }
 }
 
 fn like(person: f32, look: Look) -> Look {
@@ -100,6 +100,19 @@ fn what_is_recognised_is_a_leak_though_it_does_not_show() {
     let verdict = alike(0.6);
     assert_eq!(spots(&verdict), (1, 0));
     assert_eq!((verdict.leaks[0].why, verdict.leaks[0].similarity), (Why::Recognised, Some(0.6)));
+}
+
+#[test]
+fn what_a_person_decided_to_show_is_counted_and_no_leak() {
+    let shown = |i: u64| {
+        let hers = Look { by_hand: true, ..look(0.0, By::Both, 0.9) };
+        vec![hers, look(400.0, By::Both, if i < 5 { 0.9 } else { 0.0 })]
+    };
+    let verdict = judged(None, 50, shown);
+    assert_eq!(spots(&verdict), (1, 0));
+    assert_eq!((verdict.counts.by_hand, verdict.counts.visible), (50, 5));
+    let alike = |_| vec![Look { by_hand: true, same: Some(0.6), ..look(0.0, By::Both, 0.1) }];
+    assert_eq!(spots(&judged(None, 50, alike)), (1, 0), "a weak cover is one all the same");
 }
 
 #[test]
