@@ -6,12 +6,23 @@ use vision::{Detector, DetectorModel, Pass};
 
 use crate::JobError;
 
-/// Long sides of the passes of YuNet and CenterFace, in pixels, for pictures up to a long side.
-const SIDES: [(u32, u32, u32); 3] = [(1280, 960, 800), (2048, 1152, 800), (u32::MAX, 1920, 1280)];
+/// Long sides of the passes for pictures up to a long side, in pixels.
+const SIDES: [(u32, Sides); 3] = [
+    (1280, Sides { yunet: [960, 1920], centerface: [800, 1280] }),
+    (2048, Sides { yunet: [1152, 2560], centerface: [800, 1920] }),
+    (u32::MAX, Sides { yunet: [1920, 5120], centerface: [1280, 3840] }),
+];
 /// Faces looked at in one frame, largest first; more than that many are counted as one failure.
 pub(super) const MAX_FACES: usize = 200;
 /// Boxes of the two detectors that overlap more are the same face.
 const SAME_IOU: f32 = 0.35;
+/// Long sides of the passes of a usual look, and of those that a deep one has in addition. These find
+/// faces down to 16 px, also tilted ones, in pictures up to 4K.
+struct Sides {
+    yunet: [u32; 2],
+    centerface: [u32; 2],
+}
+
 /// Scores of YuNet and CenterFace, as [`Detector`] gives them, 0..=1. Real faces in plain view have .9
 /// and 1; a headlamp in our footage is taken for a face by both with .86 and .42, and by CenterFace
 /// alone with .88.
@@ -86,18 +97,24 @@ pub(super) fn find(
     detector: &mut dyn Detector,
     frame: &Frame,
     orientation: Orientation,
+    deep: bool,
 ) -> Result<Vec<Face>, JobError> {
-    let (first, second) = sides(frame.size);
-    let mut look = |model, side| detector.find(frame, orientation, &[Pass::new(model, side)]);
-    let yunet = look(DetectorModel::YuNet, first)?.faces;
-    let centerface = look(DetectorModel::CenterFace, second)?.faces;
+    let sides = sides(frame.size);
+    let passes = if deep { 2 } else { 1 };
+    let mut look = |model, sides: [u32; 2]| {
+        let passes: Vec<Pass> =
+            sides[..passes].iter().map(|&side| Pass::new(model, side)).collect();
+        detector.find(frame, orientation, &passes)
+    };
+    let yunet = look(DetectorModel::YuNet, sides.yunet)?.faces;
+    let centerface = look(DetectorModel::CenterFace, sides.centerface)?.faces;
     Ok(join(yunet, centerface))
 }
 
-fn sides(size: Size) -> (u32, u32) {
+fn sides(size: Size) -> &'static Sides {
     let long = size.width.max(size.height);
     let row = SIDES.iter().find(|row| long <= row.0).unwrap_or(&SIDES[SIDES.len() - 1]);
-    (row.1, row.2)
+    &row.1
 }
 
 fn join(yunet: Vec<Detection>, mut centerface: Vec<Detection>) -> Vec<Face> {
@@ -176,9 +193,11 @@ mod tests {
     }
 
     #[test]
-    fn sizes_differ_from_the_analysis() {
-        let size = |width, height| Size { width, height };
-        assert_eq!(sides(size(1280, 720)), (960, 800));
-        assert_eq!(sides(size(3840, 2160)), (1920, 1280));
+    fn sides_differ_from_the_analysis_and_reach_the_size_of_the_picture() {
+        for (width, height) in [(1280, 720), (1920, 1080), (3840, 2160)] {
+            let Sides { yunet, centerface } = *sides(Size { width, height });
+            assert!(![640, 1280, 3840].iter().any(|side| yunet.contains(side)));
+            assert!(yunet[1] > width && centerface[1] >= width);
+        }
     }
 }

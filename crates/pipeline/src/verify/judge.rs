@@ -20,7 +20,7 @@ const RECOGNISABLE: f32 = 0.52;
 const DOUBTFUL: f32 = 0.42;
 /// Faces narrower than this, in pixels, are suspects at most: detectors guess, and so does everybody.
 const MIN_FACE: f32 = 16.0;
-/// One detector finds a face when it finds it in this many consecutive frames.
+/// One detector finds a face when it finds it in this many consecutive frames, or deep looks.
 const CONSECUTIVE: u32 = 3;
 /// Longest time between two looks of one chain, in seconds.
 const GAP: f64 = 0.25;
@@ -92,7 +92,7 @@ impl Judge {
         }
         verdict.counts.overlooked += seen.overlooked as u64;
         let mut free: Vec<usize> = (0..self.chains.len()).collect();
-        for look in seen.looks {
+        for look in &seen.looks {
             let closest = free
                 .iter()
                 .enumerate()
@@ -105,9 +105,9 @@ impl Judge {
                     self.chains.len() - 1
                 }
             };
-            let glimpse = Glimpse::of(&look, (seen.index, seen.time), seen.frames);
             let now = (seen.index, seen.time);
-            self.chains[index].add(glimpse, &look, now, self.threshold, &mut self.verdict);
+            let glimpse = Glimpse::of(look, now, &seen);
+            self.chains[index].add(glimpse, look, now, self.threshold, &mut self.verdict);
         }
         self.settle((seen.index, seen.time));
     }
@@ -150,6 +150,7 @@ fn are_apart(before: Moment, after: Moment) -> bool {
 struct Glimpse {
     at: Moment,
     frames: (u64, u64),
+    deep: Option<u64>,
     rect: Rect,
     by: By,
     left: f32,
@@ -159,12 +160,13 @@ struct Glimpse {
 }
 
 impl Glimpse {
-    fn of(look: &Look, at: Moment, frames: (u64, u64)) -> Option<Self> {
+    fn of(look: &Look, at: Moment, seen: &Seen) -> Option<Self> {
         let recognisable = look.same.filter(|same| *same >= DOUBTFUL);
         let doubtful = !look.detail.shows() && recognisable.is_some_and(|s| s < RECOGNISABLE);
         (look.detail.shows() || recognisable.is_some()).then(|| Self {
             at,
-            frames,
+            frames: seen.frames,
+            deep: seen.deep,
             rect: look.face.rect,
             by: if doubtful { By::Doubt } else { look.face.by },
             left: look.detail.left,
@@ -200,7 +202,10 @@ struct Open {
     leak: bool,
     /// Consecutive frames in which each detector found it: YuNet, CenterFace.
     runs: [u32; 2],
+    /// The same for deep looks.
+    deep_runs: [u32; 2],
     last: Moment,
+    last_deep: Option<u64>,
 }
 
 impl Chain {
@@ -306,14 +311,18 @@ impl Chain {
             spot: Spot::new(glimpse.at.1, why),
             leak: false,
             runs: [0; 2],
+            deep_runs: [0; 2],
             last: glimpse.at,
+            last_deep: None,
         });
-        let next = glimpse.at.0 == open.last.0 + 1;
         let found = [By::YuNet, By::CenterFace].map(|one| [By::Both, one].contains(&glimpse.by));
-        for (run, found) in open.runs.iter_mut().zip(found) {
-            *run = if found { 1 + if next { *run } else { 0 } } else { 0 };
+        count(&mut open.runs, found, glimpse.at.0 == open.last.0 + 1);
+        if let Some(deep) = glimpse.deep {
+            let next = open.last_deep.replace(deep).is_some_and(|last| deep == last + 1);
+            count(&mut open.deep_runs, found, next);
         }
-        let sure = glimpse.by == By::Both || open.runs.iter().any(|run| *run >= CONSECUTIVE);
+        let runs = open.runs.iter().chain(&open.deep_runs);
+        let sure = glimpse.by == By::Both || runs.copied().any(|run| run >= CONSECUTIVE);
         open.leak |= sure && !glimpse.small;
         open.last = glimpse.at;
         let spot = &mut open.spot;
@@ -351,6 +360,14 @@ impl Chain {
     fn close(&mut self, verdict: &mut Verdict) {
         self.settle(f64::INFINITY, verdict);
         self.end(verdict);
+    }
+}
+
+/// Counts in how many looks one after the other each detector found a face. `next`: the last one of
+/// the run was just before.
+fn count(runs: &mut [u32; 2], found: [bool; 2], next: bool) {
+    for (run, found) in runs.iter_mut().zip(found) {
+        *run = if found { 1 + if next { *run } else { 0 } } else { 0 };
     }
 }
 

@@ -30,6 +30,8 @@ pub(super) struct Pair {
     pub copied: bool,
     /// Which faces the recogniser looks at.
     pub recognise: Recognise,
+    /// How many deep looks there were before, if this is to be one.
+    pub deep: Option<u64>,
     /// Where faces are that a person decided to show, in coded pixels.
     pub by_hand: Vec<Rect>,
 }
@@ -76,6 +78,8 @@ pub(super) struct Seen {
     pub frames: (u64, u64),
     /// When, in seconds.
     pub time: f64,
+    /// How many deep looks there were before, if it was one.
+    pub deep: Option<u64>,
     /// Whether every pixel is the same.
     pub exact: bool,
     /// Whether it had to be.
@@ -93,7 +97,7 @@ pub(super) fn look(
     pair: &Pair,
 ) -> Result<Seen, JobError> {
     let (original, output) = (&pair.original, &pair.output);
-    let mut found = faces::find(detector, original, eyes.orientation)?;
+    let mut found = faces::find(detector, original, eyes.orientation, pair.deep.is_some())?;
     let overlooked = found.len().saturating_sub(MAX_FACES);
     found.truncate(MAX_FACES);
     let mut looks = Vec::with_capacity(found.len());
@@ -124,6 +128,7 @@ pub(super) fn look(
         index: pair.index,
         frames: (original.seq, output.seq),
         time: original.pts.seconds(),
+        deep: pair.deep,
         exact: is_exact(original, output),
         copied: pair.copied,
         looks,

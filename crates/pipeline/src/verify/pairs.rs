@@ -27,6 +27,8 @@ const WAITING: usize = 3;
 const NEAR: f64 = 0.45;
 /// Assumed between two frames until two were seen, in seconds.
 const USUAL: f64 = 0.04;
+/// Every so many pairs one is looked at deeply.
+const DEEP: u64 = 5;
 /// Time between two looks of the recogniser at covered faces, and at faces that show, in seconds.
 const RECOGNISE: (f64, f64) = (0.5, 0.12);
 
@@ -196,7 +198,16 @@ impl Pairs {
         };
         let index = self.index;
         self.index += 1;
-        Pair { index, original, output, copied, recognise, by_hand: by_hand.unwrap_or_default() }
+        let deep = index.is_multiple_of(DEEP).then_some(index / DEEP);
+        Pair {
+            index,
+            original,
+            output,
+            copied,
+            recognise,
+            deep,
+            by_hand: by_hand.unwrap_or_default(),
+        }
     }
 
     /// What went by, when there is no more.

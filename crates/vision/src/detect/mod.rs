@@ -35,7 +35,7 @@ const MIN_JUDGED: f32 = 18.0;
 /// Small pictures are enlarged up to this, or to twice their size if that is more.
 const ENLARGE_TO: u32 = 640;
 /// Longest side a picture is scaled to, whatever is asked.
-const MAX_LONG_SIDE: u32 = 4096;
+const MAX_LONG_SIDE: u32 = 5120;
 
 /// Which network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -53,7 +53,7 @@ pub enum Pass {
     Whole {
         /// The network.
         model: DetectorModel,
-        /// The longer side of what it sees, in pixels; 32..=4096. Pictures are enlarged at most to
+        /// The longer side of what it sees, in pixels; 32..=5120. Pictures are enlarged at most to
         /// 640 or to twice their size. Above 1280 it looks at overlapping tiles.
         long_side: u32,
     },

@@ -128,7 +128,7 @@ fn tiles_cover_the_picture_with_overlap_and_bounded_size() {
         (1281, 720),
         (1920, 1080),
         (2560, 1440),
-        (4096, 2304),
+        (5120, 2880),
         (1080, 1920),
         (4096, 1),
     ] {
@@ -201,7 +201,7 @@ fn small_pictures_are_enlarged_a_little() {
     assert_eq!(at(176, 144, 1280), (640, 524), "no more than 640 or twice");
     assert_eq!(at(640, 360, 1920), (1280, 720));
     assert_eq!(at(100_000, 1, 1280), (1280, 1));
-    assert_eq!(at(8000, 4000, u32::MAX), (4096, 2048));
+    assert_eq!(at(8000, 4000, u32::MAX), (5120, 2560));
     assert_eq!(at(8000, 4000, 0), (32, 16));
 }
 

@@ -21,6 +21,7 @@ fn seen(index: u64, looks: Vec<Look>) -> Seen {
         index,
         frames: (index, index),
         time: index as f64 / FPS,
+        deep: index.is_multiple_of(5).then_some(index / 5),
         exact: false,
         copied: false,
         looks,
@@ -100,6 +101,22 @@ fn what_is_recognised_is_a_leak_though_it_does_not_show() {
     let verdict = alike(0.6);
     assert_eq!(spots(&verdict), (1, 0));
     assert_eq!((verdict.leaks[0].why, verdict.leaks[0].similarity), (Why::Recognised, Some(0.6)));
+}
+
+#[test]
+fn a_face_that_one_detector_sees_in_deep_looks_only_is_a_leak_after_three_of_them() {
+    let deep = |n: u64| {
+        let looks = move |i: u64| {
+            let seen = i.is_multiple_of(5) && i / 5 < n;
+            if seen { vec![look(0.0, By::CenterFace, 0.9)] } else { vec![] }
+        };
+        spots(&judged(None, 40, looks))
+    };
+    assert_eq!((deep(2), deep(3)), ((0, 1), (1, 0)));
+    let every_other = |i: u64| {
+        if i.is_multiple_of(10) { vec![look(0.0, By::CenterFace, 0.9)] } else { vec![] }
+    };
+    assert_eq!(judged(None, 40, every_other).leaks.len(), 0);
 }
 
 #[test]
