@@ -16,23 +16,26 @@ const SIDES: [(u32, Sides); 3] = [
 pub(super) const MAX_FACES: usize = 200;
 /// Boxes of the two detectors that overlap more are the same face.
 const SAME_IOU: f32 = 0.35;
-/// Long sides of the passes of a usual look, and of those that a deep one has in addition. These find
-/// faces down to 16 px, also tilted ones, in pictures up to 4K.
+/// Long sides of the passes of a usual look, and of those that a deep one has in addition: for faces
+/// down to 16 px, also tilted ones, in pictures up to 4K.
 struct Sides {
     yunet: [u32; 2],
     centerface: [u32; 2],
 }
 
+/// A deep look counts for faces that would be narrower than this in a usual one, in pixels. In larger things
+/// the usual one sees better what they are: a headlamp looks like a face when it is seen closely.
+const SMALL: f32 = 32.0;
 /// Scores of YuNet and CenterFace, as [`Detector`] gives them, 0..=1. Real faces in plain view have .9
-/// and 1; a headlamp in our footage is taken for a face by both with .86 and .42, and by CenterFace
-/// alone with .88.
+/// and 1; a headlamp in our footage is taken for a face by both with .86 and .42, where it is blurred with
+/// .59 and .56, and by CenterFace alone with .88.
 struct Scores {
     yunet: f32,
     centerface: f32,
 }
 
 /// From these scores on a face was found, if both detectors have it ...
-const AGREED: Scores = Scores { yunet: 0.5, centerface: 0.45 };
+const AGREED: Scores = Scores { yunet: 0.6, centerface: 0.5 };
 /// ... and if one has it alone.
 const ALONE: Scores = Scores { yunet: 0.9, centerface: 0.9 };
 /// The same for what may be a face.
@@ -86,9 +89,9 @@ pub(super) struct Face {
 }
 
 impl Face {
-    /// The shorter side, in pixels: the width, whichever way the picture is turned.
+    /// In pixels.
     pub(super) fn width(&self) -> f32 {
-        self.rect.width().min(self.rect.height())
+        width(self.rect)
     }
 }
 
@@ -100,15 +103,36 @@ pub(super) fn find(
     deep: bool,
 ) -> Result<Vec<Face>, JobError> {
     let sides = sides(frame.size);
-    let passes = if deep { 2 } else { 1 };
-    let mut look = |model, sides: [u32; 2]| {
-        let passes: Vec<Pass> =
-            sides[..passes].iter().map(|&side| Pass::new(model, side)).collect();
-        detector.find(frame, orientation, &passes)
+    let mut look = |model, [usual, more]: [u32; 2]| {
+        let mut find = |side| detector.find(frame, orientation, &[Pass::new(model, side)]);
+        let mut faces = find(usual)?.faces;
+        if deep {
+            let usual = usual as f32 / frame.size.width.max(frame.size.height) as f32;
+            let small = |face: &Detection| width(face.rect) * usual < SMALL;
+            add(&mut faces, find(more)?.faces.into_iter().filter(small));
+        }
+        Ok::<_, JobError>(faces)
     };
-    let yunet = look(DetectorModel::YuNet, sides.yunet)?.faces;
-    let centerface = look(DetectorModel::CenterFace, sides.centerface)?.faces;
+    let yunet = look(DetectorModel::YuNet, sides.yunet)?;
+    let centerface = look(DetectorModel::CenterFace, sides.centerface)?;
     Ok(join(yunet, centerface))
+}
+
+/// Adds what a deep look of the same detector found; of two boxes for a face the better stays.
+fn add(faces: &mut Vec<Detection>, more: impl Iterator<Item = Detection>) {
+    for face in more {
+        match faces.iter_mut().find(|other| other.rect.iou(face.rect) > SAME_IOU) {
+            Some(other) if other.score < face.score => *other = face,
+            Some(_) => {}
+            None => faces.push(face),
+        }
+    }
+    faces.sort_by(|a, b| b.score.total_cmp(&a.score));
+}
+
+/// The shorter side, in pixels: the width, whichever way the picture is turned.
+fn width(rect: Rect) -> f32 {
+    rect.width().min(rect.height())
 }
 
 fn sides(size: Size) -> &'static Sides {
@@ -166,7 +190,7 @@ mod tests {
     #[test]
     fn what_both_find_needs_less_than_what_one_finds() {
         let found =
-            join(vec![face(0.0, 50.0, 0.6), face(200.0, 50.0, 0.6)], vec![face(2.0, 50.0, 0.5)]);
+            join(vec![face(0.0, 50.0, 0.65), face(200.0, 50.0, 0.65)], vec![face(2.0, 50.0, 0.55)]);
         assert_eq!(found.len(), 1, "{found:?}");
         assert_eq!(found[0].by, By::Both);
         let found = join(vec![face(0.0, 50.0, 0.95)], vec![face(200.0, 50.0, 0.95)]);
@@ -177,6 +201,7 @@ mod tests {
     #[test]
     fn unclear_finds_are_in_doubt_and_weak_ones_nothing() {
         assert_eq!(By::of(0.86, 0.42), Some(By::Doubt)); // the headlamp
+        assert_eq!(By::of(0.59, 0.56), Some(By::Doubt)); // and blurred
         assert_eq!(By::of(0.0, 0.88), Some(By::Doubt));
         assert_eq!(By::of(0.85, 0.0), Some(By::Doubt));
         assert_eq!(By::of(0.7, 0.2), None);
@@ -190,6 +215,15 @@ mod tests {
         assert_eq!(join(vec![large.clone(), small.clone()], vec![large.clone()]).len(), 1);
         let both = join(vec![large.clone(), small.clone()], vec![large, small]);
         assert_eq!(both.len(), 2);
+    }
+
+    #[test]
+    fn a_deep_look_adds_faces_and_betters_scores() {
+        let mut faces = vec![face(0.0, 30.0, 0.6), face(200.0, 30.0, 0.5)];
+        let more = [face(201.0, 30.0, 0.8), face(2.0, 30.0, 0.4), face(400.0, 20.0, 0.7)];
+        add(&mut faces, more.into_iter());
+        let found: Vec<(f32, f32)> = faces.iter().map(|f| (f.rect.x0, f.score)).collect();
+        assert_eq!(found, [(201.0, 0.8), (400.0, 0.7), (0.0, 0.6)]);
     }
 
     #[test]
