@@ -33,6 +33,9 @@ const SIGN_IOU: f32 = 0.4;
 /// How long a fast face is taken to go on turning or braking as it did, in seconds.
 const SWERVE: f32 = 0.1;
 
+/// Share of its size by which a detection lies off the line between its neighbours if it may be another thing.
+const JUMP: f32 = 0.75;
+
 /// The video that the paths are in.
 pub(super) struct Video<'a> {
     pub frames: &'a [Observation],
@@ -66,6 +69,7 @@ pub(super) fn boxes(path: &Path, video: &Video<'_>) -> Vec<TrackBox> {
         strays(doubtful.frame, doubtful.rect, pace, away, video, &mut boxes);
     }
     overlay(&seen, at, settings, &mut boxes);
+    jumps(&seen, at, &mut boxes);
     if let Some(last) = seen.last().map(|seen| seen.frame) {
         extend(&seen, last + 1..at.len(), video, &mut boxes);
     }
@@ -175,6 +179,27 @@ fn overlay(seen: &[Seen], at: &[f64], settings: &Settings, boxes: &mut Vec<Track
         for frame in a.frame + 1..b.frame {
             let rect = between(a, b, frame, at);
             boxes.push(TrackBox { frame, rect, kind: BoxKind::Interpolated, score: 0.0 });
+        }
+    }
+}
+
+/// From the detection before to the one after each that lies off that line by much of its size: a thing that
+/// a fast face passed may have been taken for it.
+fn jumps(seen: &[Seen], at: &[f64], boxes: &mut Vec<TrackBox>) {
+    for three in seen.windows(3) {
+        let [a, middle, b] = three else { continue };
+        if at[b.frame] - at[a.frame] > 2.0 * f64::from(SWERVE) {
+            continue;
+        }
+        let rect = between(a, b, middle.frame, at);
+        let (on, off) = (rect.center(), middle.rect.center());
+        if (on.x - off.x).hypot(on.y - off.y) > JUMP * side(middle.rect) {
+            boxes.push(TrackBox {
+                frame: middle.frame,
+                rect,
+                kind: BoxKind::Interpolated,
+                score: 0.0,
+            });
         }
     }
 }

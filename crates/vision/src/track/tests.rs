@@ -291,6 +291,19 @@ fn doubtful_boxes_are_also_covered_by_the_line_between_good_ones() {
 }
 
 #[test]
+fn a_face_that_jumps_aside_for_one_frame_is_also_covered_where_it_would_have_been() {
+    let boxes = |aside: f32| {
+        let y = |k: usize| if k == 12 { 300.0 + aside } else { 300.0 };
+        let frames = video(20, |k| vec![(square(200.0 + 30.0 * k as f32, y(k), 100.0), 0.8)]);
+        let followed = run(&frames);
+        let track = only(&followed);
+        track.boxes.iter().filter(|b| b.frame == 12).map(|b| b.rect.center()).collect::<Vec<_>>()
+    };
+    assert_eq!(boxes(90.0), [Point { x: 560.0, y: 390.0 }, Point { x: 560.0, y: 300.0 }]);
+    assert_eq!(boxes(60.0).len(), 1);
+}
+
+#[test]
 fn a_box_that_shrinks_for_a_moment_is_raised_to_its_size_around() {
     let followed =
         run(&video(40, |k| vec![(square(600.0, 300.0, if k == 20 { 70.0 } else { 100.0 }), 0.8)]));
