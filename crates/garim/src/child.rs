@@ -86,6 +86,8 @@ pub fn run(
 fn start(task: &Task) -> Result<Child> {
     let mut child = Command::new("/proc/self/exe")
         .arg("child")
+        // glibc gives every thread a heap of its own, and what one freed no other gets: up to 130 MB more.
+        .env("MALLOC_ARENA_MAX", "1")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
