@@ -121,7 +121,7 @@ def dropped_turn(before, after):
 def best_offset(before, after, frame_time):
     """Seconds to add to a time of the original to get that of the processed clip."""
     after_times = np.array(after[0])
-    samples = np.linspace(0, len(before[0]) - 1, min(90, len(before[0]))).astype(int)
+    samples = np.linspace(0, len(before[0]) - 1, min(400, len(before[0]))).astype(int)
 
     def error(offset):
         total = 0.0
