@@ -199,7 +199,7 @@ def where(numbers, name):
     rows = [[key, value] for key, value in numbers["machine"].items()]
     rows += [["commit", numbers["commit"]], ["command", f"`{COMMANDS[name]}`, {numbers['minutes']:.0f} minutes"]]
     repeats = max(clip["repeats"] for clip in numbers["clips"])
-    rows.append(["repeats", f"{repeats} of the clips for time, of which the mean counts; deface and all other clips once"])
+    rows.append(["repeats", f"{repeats} of the clips for time, of which the median counts; deface and all other clips once"])
     return "## Machine\n\n" + table(["", ""], rows).replace("---:", "---")
 
 

@@ -73,7 +73,7 @@ def made_clip(name, kind, tools=(*GARIM, "deface")):
 
 def speed_clips(quick):
     def clip(name, tools):
-        return Clip(name, "speed", CLIPS / f"{name}.mp4", None, tools, 1 if quick else 2)
+        return Clip(name, "speed", CLIPS / f"{name}.mp4", None, tools, 1 if quick else 3)
 
     # Deface looks at every frame whatever is in it, so the clips with few faces tell nothing new about it.
     few = ("ffmpeg", "garim fast", "garim balanced")

@@ -13,6 +13,8 @@ const COARSE: u32 = 416;
 const COARSE_FACE: f32 = 24.0;
 /// Long side of the finer pass.
 const FINE: u32 = 1280;
+/// The same if time is short and nothing changed for a while.
+const LESS_FINE: u32 = 960;
 /// Longest side of the pass for small faces in pictures above [`LARGE`]; made in tiles.
 const TILED: u32 = 3840;
 /// Pictures with a longer side have faces of 16 px that the fine pass cannot see.
@@ -136,7 +138,7 @@ impl Schedule {
         let mut passes = vec![Pass::new(DetectorModel::YuNet, self.base_side(known))];
         let fine = due(&mut self.fine, periods.fine, seq, pts, fresh);
         if fine {
-            passes.push(Pass::new(DetectorModel::YuNet, FINE));
+            passes.push(Pass::new(DetectorModel::YuNet, self.fine_side(known)));
             if self.large {
                 passes.push(Pass::new(DetectorModel::YuNet, TILED));
             }
@@ -163,6 +165,11 @@ impl Schedule {
         let scale = COARSE as f32 / self.longest as f32;
         let large = |face: &Rect| face.area().sqrt() * scale >= COARSE_FACE;
         if faces.iter().all(large) { COARSE } else { BASE }
+    }
+
+    /// Long side of the finer pass.
+    fn fine_side(&self, known: Option<&[Rect]>) -> u32 {
+        if self.coarse && known.is_some() { LESS_FINE } else { FINE }
     }
 
     fn may_skip(&self, next: Option<Pts>, base: u32) -> bool {
