@@ -14,7 +14,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
-use pipeline::{JobSpec, Phase, Progress, RenderSpec, VerifySpec};
+use pipeline::{EnrolSpec, JobSpec, Phase, Progress, RenderSpec, VerifySpec};
 use rustix::process::{
     DumpableBehavior, Resource, Rlimit, Signal, set_dumpable_behavior,
     set_parent_process_death_signal, setrlimit,
@@ -29,6 +29,8 @@ pub enum Task {
     Mosaic(JobSpec),
     Render(RenderSpec),
     Verify(VerifySpec),
+    /// Looks at photos of somebody who is to be enrolled.
+    Examine(EnrolSpec),
     Convert {
         input: PathBuf,
         output: PathBuf,
@@ -50,7 +52,7 @@ pub enum Message {
 /// Longest message read from a child, in bytes.
 const MAX_MESSAGE: u64 = 64 << 20;
 /// Longest task read by a child, in bytes.
-const MAX_TASK: u64 = 1 << 20;
+const MAX_TASK: u64 = 16 << 20;
 /// Resident memory after which a child is stopped, in KiB.
 const MAX_RESIDENT_KIB: u64 = 6 << 20;
 /// A child that says nothing for this long is stopped: no single step takes that long.
@@ -243,6 +245,7 @@ fn work(task: &Task, tell: &mut dyn FnMut(Progress)) -> Result<serde_json::Value
         Task::Mosaic(spec) => serde_json::to_value(pipeline::run(spec, tell)?)?,
         Task::Render(spec) => serde_json::to_value(pipeline::render_plan(spec, tell)?)?,
         Task::Verify(spec) => serde_json::to_value(pipeline::verify(spec, tell)?)?,
+        Task::Examine(spec) => serde_json::to_value(pipeline::examine(spec)?)?,
         Task::Probe { input } => serde_json::to_value(media::probe(input)?)?,
         Task::Convert { input, output } => {
             let mut last = Instant::now();

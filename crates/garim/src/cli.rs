@@ -23,6 +23,9 @@ pub enum Command {
     Verify(VerifyArgs),
     Convert(ConvertArgs),
     Probe(ProbeArgs),
+    People(PeopleArgs),
+    Consent(ConsentArgs),
+    Audit(AuditArgs),
     /// Check that everything Garim needs is there, and say what mends it.
     ///
     /// Exit code 1 if something is missing or wrong.
@@ -83,14 +86,8 @@ pub struct MosaicArgs {
 // No doc comments on these three: clap would take them for those of the command.
 #[derive(Debug, Args)]
 pub struct SearchArgs {
-    /// A person to keep: a photo with one face, or a folder of photos of one person. May be
-    /// repeated.
-    #[arg(long, value_name = "PHOTO|DIR")]
-    pub keep: Vec<PathBuf>,
-
-    /// How alike a face must be to a kept person (cosine, 0.45 to 0.95).
-    #[arg(long, value_name = "S", default_value_t = 0.5, value_parser = threshold)]
-    pub keep_threshold: f32,
+    #[command(flatten)]
+    pub keep: KeepArgs,
 
     /// How faces are covered; `fill` is the strongest.
     #[arg(long, value_enum, default_value_t = Effect::Mosaic)]
@@ -111,6 +108,29 @@ pub struct SearchArgs {
     /// How thoroughly faces are searched for.
     #[arg(long, value_enum, default_value_t = Speed::Balanced)]
     pub speed: Speed,
+}
+
+#[derive(Debug, Args)]
+pub struct KeepArgs {
+    /// A person who may be seen: a photo with one face, a folder of photos of one person, or the name
+    /// or id of somebody enrolled with `garim people add`. May be repeated.
+    #[arg(long, value_name = "PHOTO|DIR|PERSON")]
+    pub keep: Vec<PathBuf>,
+
+    /// How alike a face must be to a kept person (cosine, 0.45 to 0.95).
+    #[arg(long, value_name = "S", default_value_t = 0.5, value_parser = threshold)]
+    pub keep_threshold: f32,
+
+    #[command(flatten)]
+    pub store: StoreArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct StoreArgs {
+    /// Folder with the database of people and the server's key [default: $GARIM_STORE, else `store`
+    /// in the data folder].
+    #[arg(long, value_name = "DIR")]
+    pub store: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -191,14 +211,8 @@ pub struct VerifyArgs {
     #[arg(long, value_name = "FILE")]
     pub plan: Option<PathBuf>,
 
-    /// A person who may be seen: a photo with one face, or a folder of photos of one person. May be
-    /// repeated.
-    #[arg(long, value_name = "PHOTO|DIR")]
-    pub keep: Vec<PathBuf>,
-
-    /// How alike a face must be to a kept person (cosine, 0.45 to 0.95).
-    #[arg(long, value_name = "S", default_value_t = 0.5, value_parser = threshold)]
-    pub keep_threshold: f32,
+    #[command(flatten)]
+    pub keep: KeepArgs,
 
     /// Write a PNG with every leak and suspect, before and after. It shows faces uncovered.
     #[arg(long, value_name = "FILE")]
@@ -273,6 +287,151 @@ pub struct ProbeArgs {
     pub json: bool,
 }
 
+/// Enrol people who agreed to be seen, list them, and remove them.
+///
+/// What they are known by is stored encrypted, each with a key of their own. Nobody is enrolled without
+/// a record of their consent.
+#[derive(Debug, Args)]
+pub struct PeopleArgs {
+    #[command(subcommand)]
+    pub command: PeopleCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum PeopleCommand {
+    Add(AddArgs),
+    /// List everybody, and whether they agree to be seen.
+    List {
+        /// Only people of this collection.
+        #[arg(long, value_name = "NAME")]
+        collection: Option<String>,
+        #[command(flatten)]
+        common: StoreOutArgs,
+    },
+    /// Show one person and every consent they gave.
+    Show {
+        /// Name or id.
+        person: String,
+        #[command(flatten)]
+        common: StoreOutArgs,
+    },
+    /// Destroy a person's key, photos and templates. Cannot be undone.
+    Remove {
+        /// Name or id.
+        person: String,
+        #[command(flatten)]
+        store: StoreArgs,
+    },
+}
+
+/// Enrol somebody by photos, with their consent.
+///
+/// Each photo must show their face alone, sharp, lit, and from the front; one that does not is refused
+/// with the reason, and nobody is enrolled.
+#[derive(Debug, Args)]
+pub struct AddArgs {
+    /// What to call them.
+    pub name: String,
+
+    /// Photos of them, or folders of photos.
+    #[arg(required = true, value_name = "PHOTO|DIR")]
+    pub photos: Vec<PathBuf>,
+
+    /// Whose people they belong to: a streamer, an organisation.
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    pub collection: String,
+
+    #[command(flatten)]
+    pub consent: GivenArgs,
+
+    #[command(flatten)]
+    pub common: StoreOutArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct GivenArgs {
+    /// Who gave consent: the person, or a guardian.
+    #[arg(long, value_name = "WHO")]
+    pub by: String,
+
+    /// How it was given: "signed form 12".
+    #[arg(long, value_name = "TEXT")]
+    pub how: String,
+
+    /// For what.
+    #[arg(long, value_enum, default_value_t = ConsentScope::All)]
+    pub scope: ConsentScope,
+
+    /// When it ends by itself: 2027-06-30 (the start of that day, UTC) or 2027-06-30T18:00:00+09:00.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub until: Option<jiff::Timestamp>,
+}
+
+#[derive(Debug, Args)]
+pub struct StoreOutArgs {
+    #[command(flatten)]
+    pub store: StoreArgs,
+
+    /// As JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Record, withdraw and list people's consent to be seen.
+#[derive(Debug, Args)]
+pub struct ConsentArgs {
+    #[command(subcommand)]
+    pub command: ConsentCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ConsentCommand {
+    /// Record that somebody agrees.
+    Grant {
+        /// Name or id.
+        person: String,
+        #[command(flatten)]
+        consent: GivenArgs,
+        #[command(flatten)]
+        store: StoreArgs,
+    },
+    /// Take back everything that somebody agreed to. From now on they are covered.
+    Withdraw {
+        /// Name or id.
+        person: String,
+        /// Who withdraws it: the person, or a guardian.
+        #[arg(long, value_name = "WHO")]
+        by: String,
+        #[command(flatten)]
+        store: StoreArgs,
+    },
+    /// List every consent that was recorded.
+    List {
+        /// Only of this person (name or id).
+        person: Option<String>,
+        #[command(flatten)]
+        common: StoreOutArgs,
+    },
+}
+
+/// Read and check the log of enrolments, consent, removals, and of people who were shown.
+#[derive(Debug, Args)]
+pub struct AuditArgs {
+    #[command(subcommand)]
+    pub command: AuditCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum AuditCommand {
+    /// Print every entry.
+    List(StoreOutArgs),
+    /// Check that no entry was changed, added or taken out. Exit code 1 if one was.
+    ///
+    /// Prints the hash of the last entry. Kept elsewhere, it also shows whether the whole database
+    /// was put back to an earlier state.
+    Verify(StoreArgs),
+}
+
 /// Fetch, list and check the models and ONNX Runtime.
 #[derive(Debug, Args)]
 pub struct ModelsArgs {
@@ -288,6 +447,26 @@ pub enum ModelsCommand {
     List,
     /// Check the hash of every file; exit code 1 if one is missing or wrong.
     Verify,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum ConsentScope {
+    /// Live channels and stored videos.
+    All,
+    /// Live channels only.
+    Live,
+    /// Stored videos only.
+    Videos,
+}
+
+impl From<ConsentScope> for store::Scope {
+    fn from(scope: ConsentScope) -> Self {
+        match scope {
+            ConsentScope::All => Self::All,
+            ConsentScope::Live => Self::Live,
+            ConsentScope::Videos => Self::Videos,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -369,4 +548,10 @@ fn crf(text: &str) -> Result<f32, String> {
     } else {
         Err("must lie between 0 and 51".to_owned())
     }
+}
+
+fn time(text: &str) -> Result<jiff::Timestamp, String> {
+    let day = || text.parse::<jiff::civil::Date>().ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok();
+    let time = text.parse().ok().or_else(|| day().map(|zoned| zoned.timestamp()));
+    time.ok_or_else(|| "is neither 2027-06-30 nor 2027-06-30T18:00:00+09:00".to_owned())
 }

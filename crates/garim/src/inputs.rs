@@ -7,7 +7,6 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use pipeline::KeepSpec;
 
 /// Files in one run, at most.
 const MAX_FILES: usize = 100_000;
@@ -181,28 +180,23 @@ fn has_extension(path: &Path, list: &[&str]) -> bool {
     list.contains(&extension.as_str())
 }
 
-/// The people to keep: one for each photo, or for each folder of photos.
-pub fn keep(given: &[PathBuf]) -> Result<Vec<KeepSpec>> {
-    let mut people = Vec::new();
-    for path in given {
-        let name = path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-        let photos = if path.is_dir() {
-            entries(path)?.into_iter().filter(|p| has_extension(p, &PHOTOS)).collect()
-        } else {
-            vec![path.clone()]
-        };
-        if photos.is_empty() {
-            bail!("{}: holds no photo (JPEG, PNG or WebP) to keep somebody by", path.display());
-        }
-        if photos.len() > MAX_PHOTOS {
-            bail!(
-                "{}: holds more than {MAX_PHOTOS} photos; the best five or so are enough",
-                path.display()
-            );
-        }
-        people.push(KeepSpec { name, photos });
+/// The photos of one person at `path`: a photo, or a folder of them.
+pub fn photos(path: &Path) -> Result<Vec<PathBuf>> {
+    let photos: Vec<PathBuf> = if path.is_dir() {
+        entries(path)?.into_iter().filter(|p| has_extension(p, &PHOTOS)).collect()
+    } else {
+        vec![path.to_owned()]
+    };
+    if photos.is_empty() {
+        bail!("{}: holds no photo (JPEG, PNG or WebP) to keep somebody by", path.display());
     }
-    Ok(people)
+    if photos.len() > MAX_PHOTOS {
+        bail!(
+            "{}: holds more than {MAX_PHOTOS} photos; the best five or so are enough",
+            path.display()
+        );
+    }
+    Ok(photos)
 }
 
 #[cfg(test)]

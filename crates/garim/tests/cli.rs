@@ -35,6 +35,16 @@ fn help_of_garim() {
 }
 
 #[test]
+fn help_of_people_consent_and_audit() {
+    for command in ["people", "people add", "consent", "consent grant", "audit", "audit verify"] {
+        is_like_the_snapshot(
+            &format!("{command} --help"),
+            &format!("help-{}", command.replace(' ', "-")),
+        );
+    }
+}
+
+#[test]
 fn help_of_mosaic() {
     is_like_the_snapshot("mosaic --help", "help-mosaic");
 }

@@ -20,7 +20,7 @@ use crate::analyse::{Analysed, Analyst, analyse};
 use crate::render::{Order, Rendered, render};
 use crate::report::{FileHash, Report, Times};
 use crate::sheet::Sheet;
-use crate::{JobError, enrol, photo, replan};
+use crate::{JobError, KeepSpec, enrol, photo, replan};
 
 /// Progress is told at most this often.
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
@@ -39,15 +39,6 @@ pub enum Speed {
     Balanced,
     /// Finer and second detectors look often, and doubtful finds are covered too.
     Thorough,
-}
-
-/// A person to keep, by photos.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct KeepSpec {
-    /// Name for the report.
-    pub name: String,
-    /// Photos that hold one face each.
-    pub photos: Vec<PathBuf>,
 }
 
 /// Everything a job needs to know. Outputs are temporary names: whoever started the job gives them

@@ -26,9 +26,11 @@ mod threads;
 mod verify;
 
 pub use analyse::{Analysed, Analyst, analyse};
-pub use enrol::enrol;
+pub use enrol::{
+    EnrolSpec, Examined, KeepSpec, KnownBy, Reason, Refusal, Templates, enrol, examine,
+};
 pub use error::JobError;
-pub use job::{JobSpec, KeepSpec, Phase, Progress, Speed, run};
+pub use job::{JobSpec, Phase, Progress, Speed, run};
 pub use replan::{RenderSpec, render_plan};
 pub use report::{
     ByHand, CoveredWhole, FileHash, FrameCounts, Report, ReviewSpan, TrackReport, Verdict,

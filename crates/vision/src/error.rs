@@ -88,6 +88,36 @@ pub enum Error {
         /// Width of the face in pixels.
         width: f32,
     },
+    /// The face in a photo is not sharp enough to know somebody by.
+    #[error(
+        "{photo}: the face is blurred (sharpness {sharpness:.2}, at least {} is needed); use a sharper photo",
+        crate::quality::LEAST_SHARPNESS
+    )]
+    FaceBlurred {
+        /// The photo.
+        photo: String,
+        /// See [`crate::quality::Quality`].
+        sharpness: f32,
+    },
+    /// The face in a photo has too little light.
+    #[error(
+        "{photo}: the face is dark (brightness {brightness:.0} of 255, at least {:.0} is needed); use a photo with more light",
+        crate::quality::LEAST_BRIGHTNESS
+    )]
+    FaceDark {
+        /// The photo.
+        photo: String,
+        /// See [`crate::quality::Quality`].
+        brightness: f32,
+    },
+    /// The face in a photo looks away.
+    #[error("{photo}: the face is turned away; use a photo that shows it from the front")]
+    FaceTurned {
+        /// The photo.
+        photo: String,
+        /// See [`crate::quality::Quality`].
+        turn: f32,
+    },
     /// A photo does not look like the person on the others.
     #[error(
         "{photo} does not look like the other photos of {person} (similarity {similarity:.2}): remove the photo that is of somebody else"

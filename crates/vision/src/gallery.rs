@@ -2,6 +2,7 @@
 
 use domain::{Detection, Frame, Orientation, PersonIx, SecondOpinion};
 
+use crate::quality::{LEAST_BRIGHTNESS, LEAST_SHARPNESS, MOST_TURN, Quality};
 use crate::{Detector, DetectorModel, Embedding, Error, Pass, Recognizer};
 
 /// Width a face in an enrolment photo must have, in pixels.
@@ -107,6 +108,32 @@ pub fn enrol_photo(
     photo: &str,
 ) -> Result<Embedding, Error> {
     let face = only_face(detector, frame, orientation, photo)?;
+    recognizer.embed(frame, orientation, &face)
+}
+
+/// The same for somebody who will be known by the photo for long: it must show the face well.
+///
+/// # Errors
+/// Those of [`enrol_photo`], and [`Error::FaceTurned`], [`Error::FaceDark`], [`Error::FaceBlurred`].
+pub fn examine_photo(
+    detector: &mut dyn Detector,
+    recognizer: &mut dyn Recognizer,
+    frame: &Frame,
+    orientation: Orientation,
+    photo: &str,
+) -> Result<Embedding, Error> {
+    let face = only_face(detector, frame, orientation, photo)?;
+    let Quality { brightness, sharpness, turn } = Quality::of(frame, orientation, &face)?;
+    let photo = photo.to_owned();
+    if turn > MOST_TURN {
+        return Err(Error::FaceTurned { photo, turn });
+    }
+    if brightness < LEAST_BRIGHTNESS {
+        return Err(Error::FaceDark { photo, brightness });
+    }
+    if sharpness < LEAST_SHARPNESS {
+        return Err(Error::FaceBlurred { photo, sharpness });
+    }
     recognizer.embed(frame, orientation, &face)
 }
 

@@ -26,6 +26,7 @@ pub mod identify;
 pub mod models;
 mod onnx;
 mod picture;
+pub mod quality;
 pub mod scripted;
 pub mod thumbnail;
 pub mod track;

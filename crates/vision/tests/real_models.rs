@@ -7,7 +7,7 @@ use domain::{
     Color, Frame, Matrix, Orientation, PixelFormat, Point, Pts, Range, SecondOpinion, Size,
     TimeBase,
 };
-use vision::gallery::{Group, Person, enrol_photo};
+use vision::gallery::{Group, Person, enrol_photo, examine_photo};
 use vision::{Detector, DetectorModel, Embedding, Engine, Error, Gallery, Pass, Suspects, models};
 
 const YUNET_640: Pass = Pass::new(DetectorModel::YuNet, 640);
@@ -229,6 +229,34 @@ fn photos_that_do_not_do_are_refused() {
     let error = |name| enrolled(&engine, name).err().expect("refused");
     assert!(matches!(error("pyfeat/multi_face.jpg"), Error::SeveralFaces { count: 5, .. }));
     assert!(matches!(error("pyfeat/free-mountain-vector-01.jpg"), Error::NoFace { .. }));
+}
+
+#[test]
+fn photos_to_be_known_by_for_long_must_show_the_face_well() {
+    let engine = engine();
+    let examined = |image: &image::RgbImage| {
+        let (mut detector, mut recognizer) = (engine.detector()?, engine.recognizer()?);
+        let upright = Orientation::default();
+        examine_photo(&mut detector, &mut recognizer, &rgb(image), upright, "me.jpg")
+    };
+    let good = photo("clm/franck_02159.jpg");
+    examined(&good).unwrap();
+    let blurred = image::imageops::blur(&good, 9.0);
+    assert!(matches!(examined(&blurred), Err(Error::FaceBlurred { .. })));
+    let mut dark = good.clone();
+    dark.iter_mut().for_each(|v| *v /= 8);
+    assert!(matches!(examined(&dark), Err(Error::FaceDark { .. })));
+    let turned = photo("pyfeat/BWPictureHuman.jpg");
+    assert!(matches!(examined(&turned), Err(Error::FaceTurned { .. })));
+    let half = photo("pyfeat/45-m7-di-ph.jpg");
+    examined(&half).unwrap();
+    let dim = image::imageops::resize(
+        &good,
+        good.width() / 5,
+        good.height() / 5,
+        image::imageops::FilterType::Triangle,
+    );
+    examined(&dim).unwrap();
 }
 
 #[test]

@@ -6,6 +6,7 @@ use anyhow::Result;
 use pipeline::JobSpec;
 
 use super::job::{self, Outputs, Paths, Told};
+use super::keep::Keep;
 use super::{INTERRUPTED, stop_flag, success};
 use crate::child::{Ended, Task};
 use crate::cli::AnalyzeArgs;
@@ -13,7 +14,8 @@ use crate::inputs;
 
 pub fn run(args: &AnalyzeArgs) -> Result<ExitCode> {
     job::check_policy(&args.search, "analyze")?;
-    let keep = inputs::keep(&args.search.keep)?;
+    let keep = Keep::find(&args.search.keep)?;
+    keep.refuse_plan()?;
     let told = Told { input: &args.input, json: args.json };
     told.exists()?;
     let paths = Paths {
@@ -27,10 +29,10 @@ pub fn run(args: &AnalyzeArgs) -> Result<ExitCode> {
         plan: job::path(Some(&outputs.main)),
         contact_sheet: job::path(outputs.sheet.as_ref()),
         to_8bit: args.files.to_8bit,
-        ..job::spec(&args.search, &args.input, inputs::is_photo(&args.input), &keep)
+        ..job::spec(&args.search, &args.input, inputs::is_photo(&args.input), keep.specs()?)
     });
     let stop = stop_flag()?;
-    match told.carry_out(&task, outputs, &stop) {
+    match told.carry_out(&task, outputs, &|_, _| Ok(()), &stop) {
         Ok(()) => {
             let (input, plan) = (args.input.display(), args.output.display());
             eprintln!("nothing is covered yet: garim render {input} {plan} -o OUT");

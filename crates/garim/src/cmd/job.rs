@@ -91,15 +91,15 @@ pub fn path(partial: Option<&Partial>) -> Option<PathBuf> {
 }
 
 /// A job that looks for faces. `output`, `plan` and `contact_sheet` are still missing.
-pub fn spec(search: &SearchArgs, input: &Path, still: bool, keep: &[KeepSpec]) -> JobSpec {
+pub fn spec(search: &SearchArgs, input: &Path, still: bool, keep: Vec<KeepSpec>) -> JobSpec {
     JobSpec {
         input: input.to_owned(),
         still,
         output: None,
         plan: None,
         contact_sheet: None,
-        keep: keep.to_vec(),
-        keep_threshold: search.keep_threshold,
+        keep,
+        keep_threshold: search.keep.keep_threshold,
         effect: search.effect.into(),
         cells: search.cells,
         shape: search.shape.into(),
@@ -120,7 +120,14 @@ pub struct Told<'a> {
 
 impl Told<'_> {
     /// Runs `task` in a child; when it is done, all outputs are under their names.
-    pub fn carry_out(&self, task: &Task, outputs: Outputs, stop: &AtomicBool) -> Result<(), Ended> {
+    /// `check` sees the report before that, and may refuse.
+    pub fn carry_out(
+        &self,
+        task: &Task,
+        outputs: Outputs,
+        check: &dyn Fn(&Report, &Path) -> Result<()>,
+        stop: &AtomicBool,
+    ) -> Result<(), Ended> {
         let output = outputs.main.target().to_owned();
         let name = self.input.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let mut display = Display::new(name, self.json);
@@ -147,6 +154,7 @@ impl Told<'_> {
                 })?;
             }
             let sheet = outputs.sheet.as_ref().map(|s| s.target().to_owned());
+            check(&report, &output)?;
             outputs.commit()?;
             self.conclude(&output, &report, sheet.as_deref());
             Ok(())

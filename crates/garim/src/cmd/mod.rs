@@ -1,11 +1,15 @@
 //! One file per subcommand.
 
 mod analyze;
+mod audit;
+mod consent;
 mod convert;
 mod doctor;
 mod job;
+mod keep;
 mod models;
 mod mosaic;
+mod people;
 mod probe;
 mod render;
 mod verify;
@@ -32,6 +36,9 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Verify(args) => verify::run(&args),
         Command::Convert(args) => convert::run(&args),
         Command::Probe(args) => probe::run(&args),
+        Command::People(args) => people::run(&args),
+        Command::Consent(args) => consent::run(&args),
+        Command::Audit(args) => audit::run(&args),
         Command::Doctor => doctor::run(),
         Command::Models(args) => models::run(&args),
         Command::Child => Ok(success(child::serve()?)),

@@ -5,9 +5,10 @@ use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result};
-use pipeline::{JobSpec, KeepSpec};
+use pipeline::JobSpec;
 
 use super::job::{self, Outputs, Paths, Told};
+use super::keep::Keep;
 use super::{INTERRUPTED, stop_flag, success};
 use crate::child::{Ended, Task};
 use crate::cli::MosaicArgs;
@@ -16,7 +17,10 @@ use crate::inputs::{self, Item};
 pub fn run(args: &MosaicArgs) -> Result<ExitCode> {
     job::check_policy(&args.search, "mosaic")?;
     let items = inputs::expand(&args.inputs, args.output.as_deref(), args.out_dir.as_deref())?;
-    let keep = inputs::keep(&args.search.keep)?;
+    let keep = Keep::find(&args.search.keep)?;
+    if args.plan_out.is_some() {
+        keep.refuse_plan()?;
+    }
     let many = items.len() > 1;
     if many {
         vision::models::locate()?; // Once for all; each job looks for itself.
@@ -51,7 +55,7 @@ pub fn run(args: &MosaicArgs) -> Result<ExitCode> {
 fn cover(
     args: &MosaicArgs,
     item: &Item,
-    keep: &[KeepSpec],
+    keep: &Keep,
     many: bool,
     told: &Told<'_>,
     stop: &AtomicBool,
@@ -71,6 +75,7 @@ fn cover(
         Outputs::create(paths, &[&item.input], args.files.overwrite)
     };
     let outputs = outputs().map_err(Ended::Failed)?;
+    let people = keep.specs().map_err(Ended::Failed)?;
     let task = Task::Mosaic(JobSpec {
         output: job::path(Some(&outputs.main)),
         plan: job::path(outputs.plan.as_ref()),
@@ -79,7 +84,7 @@ fn cover(
         crf: args.encoding.crf,
         to_8bit: args.files.to_8bit,
         smart: !args.encoding.no_smart,
-        ..job::spec(&args.search, &item.input, item.still, keep)
+        ..job::spec(&args.search, &item.input, item.still, people)
     });
-    told.carry_out(&task, outputs, stop)
+    told.carry_out(&task, outputs, &|report, output| keep.log_shown(report, output), stop)
 }

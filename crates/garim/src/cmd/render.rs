@@ -28,7 +28,7 @@ pub fn run(args: &RenderArgs) -> Result<ExitCode> {
         smart: !args.encoding.no_smart,
     });
     let stop = stop_flag()?;
-    match told.carry_out(&task, outputs, &stop) {
+    match told.carry_out(&task, outputs, &|_, _| Ok(()), &stop) {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(Ended::Interrupted) => Ok(ExitCode::from(INTERRUPTED)),
         Err(Ended::Failed(error)) => {

@@ -7,6 +7,7 @@ use pipeline::{VerifyReport, VerifySpec};
 use serde_json::json;
 
 use super::job::Told;
+use super::keep::Keep;
 use super::{INTERRUPTED, print, stop_flag, success};
 use crate::child::{self, Ended, Task};
 use crate::cli::VerifyArgs;
@@ -27,7 +28,7 @@ pub fn run(args: &VerifyArgs) -> Result<ExitCode> {
             bail!("{}: would be overwritten; give the sheet its own name", sheet.display());
         }
     }
-    let keep = inputs::keep(&args.keep)?;
+    let keep = Keep::find(&args.keep)?.specs()?;
     vision::models::locate()?;
     let stop = stop_flag()?;
     let sheet = args.contact_sheet.as_ref();
@@ -37,7 +38,7 @@ pub fn run(args: &VerifyArgs) -> Result<ExitCode> {
         output: args.output.clone(),
         plan: args.plan.clone(),
         keep,
-        keep_threshold: args.keep_threshold,
+        keep_threshold: args.keep.keep_threshold,
         contact_sheet: sheet.as_ref().map(|partial| partial.path().to_owned()),
     });
     let name = args.output.file_name().unwrap_or_default().to_string_lossy().into_owned();

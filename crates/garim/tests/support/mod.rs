@@ -58,6 +58,7 @@ impl Scratch {
     pub fn command(&self, program: &str, args: &str) -> Command {
         let mut command = Command::new(program);
         command.current_dir(self.dir.path()).stdin(Stdio::null());
+        command.env("GARIM_STORE", self.path("store")).env_remove("GARIM_SERVER_KEY");
         for word in args.split_whitespace() {
             match word.strip_prefix('@') {
                 Some(name) => command.arg(fixture(name)),

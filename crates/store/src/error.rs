@@ -1,0 +1,95 @@
+//! What can go wrong, split by what the caller can do about it.
+
+use std::path::PathBuf;
+
+use domain::PersonId;
+
+use crate::Standing;
+
+/// Errors of this library. None of them carries keys, pictures or templates.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// There is no such thing.
+    #[error("there is no {kind} {name:?}")]
+    NotFound {
+        /// What was asked for: "person", "collection".
+        kind: &'static str,
+        /// By what name or id.
+        name: String,
+    },
+    /// Several people have this name, in different collections.
+    #[error("{name:?} is in several collections; use an id: {}", ids(.found))]
+    Ambiguous {
+        /// The name.
+        name: String,
+        /// Everybody who has it.
+        found: Vec<PersonId>,
+    },
+    /// The name is in use.
+    #[error("{collection:?} has a person {name:?} already")]
+    NameTaken {
+        /// The collection.
+        collection: String,
+        /// The name.
+        name: String,
+    },
+    /// A value is empty, too long, or makes no sense.
+    #[error("{what} {why}")]
+    Invalid {
+        /// Which value.
+        what: &'static str,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// The person does not agree to be seen, or not to this.
+    #[error("{name} is not kept: {standing}")]
+    NoConsent {
+        /// The person.
+        name: String,
+        /// Why not.
+        standing: Standing,
+    },
+    /// The server's key is missing, malformed, or readable by others.
+    #[error("the server's key {}: {why}", .path.as_ref().map_or("in GARIM_SERVER_KEY".into(), |p| p.display().to_string()))]
+    Key {
+        /// Its file, unless it came from the environment.
+        path: Option<PathBuf>,
+        /// What is wrong and what mends it.
+        why: String,
+    },
+    /// The database belongs to another server key.
+    #[error("the database was made with another server key: put that one back")]
+    WrongKey,
+    /// Something sealed was changed, or sealed for something else.
+    #[error("{0} cannot be unsealed: it was changed, or belongs to something else")]
+    Sealed(String),
+    /// A file or folder cannot be read or written.
+    #[error("{}: {source}", .path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// The database cannot be opened, or failed.
+    #[error("database: {0}")]
+    Database(#[from] sqlx::Error),
+    /// The tables could not be made or brought up to date.
+    #[error("database: {0}")]
+    Migrate(#[from] sqlx::migrate::MigrateError),
+    /// A row holds something that this version did not write.
+    #[error("database: {0} is damaged")]
+    Damaged(&'static str),
+}
+
+fn ids(found: &[PersonId]) -> String {
+    found.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+impl Error {
+    pub(crate) fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { path, source }
+    }
+}
