@@ -60,7 +60,8 @@ impl Store {
         Ok(self.pool.begin_with("BEGIN IMMEDIATE").await?)
     }
 
-    /// Lets nothing that was deleted stay in the write-ahead log.
+    /// Lets nothing that was deleted stay in the write-ahead log. Where another process reads for longer than the
+    /// time-out, it stays until the last connection is closed, which deletes the log.
     pub(crate) async fn forget(&self) -> Result<(), Error> {
         self.pool.execute("PRAGMA wal_checkpoint(TRUNCATE)").await?;
         Ok(())
