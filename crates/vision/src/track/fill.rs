@@ -3,7 +3,7 @@
 use domain::{BoxKind, Point, Rect, Size, TrackBox};
 
 use super::associate::{Path, Seen, predict, same_size, velocity};
-use super::{Observation, ROUNDING, Settings};
+use super::{FAST, Observation, ROUNDING, Settings};
 
 /// Which of the sizes around a detection it is raised to.
 const SIZE_QUANTILE: f32 = 0.8;
@@ -20,9 +20,6 @@ const TEMPER_SAMPLES: usize = 5;
 /// A box this share of its size away from the border touches it.
 const NEAR_EDGE: f32 = 0.25;
 
-/// Sizes of its box that a face moves in a second from which on nobody knows where it is without a
-/// detection: a quarter in a 30th.
-const FAST: f32 = 7.5;
 /// How much further than at its last speed it may have come.
 const REACH: f32 = 1.5;
 /// An extension ends this long after the last sign of a face, in seconds.

@@ -2,8 +2,8 @@
 
 use domain::SecondOpinion;
 
-use super::Settings;
 use super::associate::{Path, Seen};
+use super::{FAST, Settings};
 
 /// One detection this good makes a face, whatever the second detector says.
 const CERTAIN: f32 = 0.9;
@@ -11,8 +11,6 @@ const CERTAIN: f32 = 0.9;
 const MANY_LOOKS: usize = 3;
 /// A track that never gets this good has to be seen often.
 const WEAK: f32 = 0.5;
-/// Sizes of its box that a face moves in a second from which on it is blurred: a quarter in a 30th.
-const FAST: f32 = 7.5;
 /// How good the detections of a weak track must be to count, and how many it needs.
 const ENOUGH: (f32, usize) = (0.25, 5);
 
