@@ -14,17 +14,22 @@ use crate::cmd;
 const MAY_USE: &[(&str, &[&str])] = &[
     ("garim-domain", &[]),
     ("garim-rtmp", &[]),
+    ("garim-sealed", &[]),
     ("garim-vision", &["garim-domain"]),
     ("garim-redact", &["garim-domain"]),
-    ("garim-store", &["garim-domain"]),
+    ("garim-store", &["garim-domain", "garim-sealed"]),
     ("garim-media", &["garim-domain", "garim-redact"]),
-    ("garim-pipeline", &["garim-domain", "garim-vision", "garim-redact", "garim-media"]),
+    (
+        "garim-pipeline",
+        &["garim-domain", "garim-sealed", "garim-vision", "garim-redact", "garim-media"],
+    ),
     ("garim-live", &["garim-domain", "garim-pipeline", "garim-rtmp", "garim-store"]),
     (
         "garim",
         &[
             "garim-domain",
             "garim-rtmp",
+            "garim-sealed",
             "garim-vision",
             "garim-redact",
             "garim-store",
