@@ -54,6 +54,26 @@ id! {
     /// One time that somebody agreed to be seen.
     ConsentId
 }
+id! {
+    /// A stored video, whatever became of its original.
+    VideoId
+}
+id! {
+    /// A job.
+    JobId
+}
+id! {
+    /// Something that happened.
+    EventId
+}
+id! {
+    /// An address that is told what happens.
+    WebhookId
+}
+id! {
+    /// One event on its way to one webhook.
+    DeliveryId
+}
 
 #[cfg(test)]
 mod tests {

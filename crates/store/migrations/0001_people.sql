@@ -3,8 +3,11 @@
 
 CREATE TABLE collections (
     id          TEXT PRIMARY KEY,
-    name        TEXT NOT NULL UNIQUE,
-    created_at  BIGINT NOT NULL
+    -- The user it belongs to.
+    owner       TEXT NOT NULL,
+    name        TEXT NOT NULL,
+    created_at  BIGINT NOT NULL,
+    UNIQUE (owner, name)
 );
 
 CREATE TABLE people (

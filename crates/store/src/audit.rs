@@ -30,6 +30,10 @@ pub enum Action {
     Delete,
     /// A person was shown in a covered file.
     Keep,
+    /// An original was read, to work with it.
+    ReadOriginal,
+    /// An original was destroyed.
+    DestroyOriginal,
 }
 
 impl Action {
@@ -40,6 +44,8 @@ impl Action {
             Self::Withdraw => "withdraw",
             Self::Delete => "delete",
             Self::Keep => "keep",
+            Self::ReadOriginal => "read_original",
+            Self::DestroyOriginal => "destroy_original",
         }
     }
 }

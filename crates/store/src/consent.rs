@@ -12,7 +12,7 @@ use sqlx::{Any, Row, Transaction};
 
 use crate::audit::append;
 use crate::db::{check_text, id, time};
-use crate::{Action, Error, Store};
+use crate::{Action, Error, Store, Topic};
 
 /// In what somebody may be seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,7 +157,8 @@ impl Store {
         Ok(id)
     }
 
-    /// Takes back everything that somebody agreed to. Gives the number of records that held until now.
+    /// Takes back everything that somebody agreed to; stored videos that show them are public no longer, and are to
+    /// be covered again. Gives the number of records that held until now.
     ///
     /// # Errors
     /// [`Error::NotFound`].
@@ -178,7 +179,8 @@ impl Store {
         let count = update.execute(&mut *tx).await?.rows_affected();
         let detail = format!("{count} records, by {by}");
         append(self, &mut tx, actor, Action::Withdraw, &person.to_string(), &detail, now).await?;
-        tx.commit().await?;
+        self.unpublish_person(&mut tx, person, "consent_withdrawn", now).await?;
+        self.commit(tx, &[Topic::Jobs, Topic::Events]).await?;
         Ok(count)
     }
 
@@ -192,6 +194,20 @@ impl Store {
         let rows = sqlx::query(query).bind(person.to_string()).fetch_all(&self.pool).await?;
         rows.iter().map(consent).collect()
     }
+}
+
+/// Whether somebody agrees, read in a transaction. Nobody agrees who is not enrolled.
+pub(crate) async fn standing(
+    tx: &mut Transaction<'static, Any>,
+    person: &str,
+    scope: Scope,
+    now: Timestamp,
+) -> Result<Standing, Error> {
+    let query = "SELECT id, person, given_by, how, scope, given_at, expires_at, withdrawn_at, \
+         withdrawn_by FROM consents WHERE person = $1";
+    let rows = sqlx::query(query).bind(person).fetch_all(&mut **tx).await?;
+    let records: Vec<Consent> = rows.iter().map(consent).collect::<Result<_, _>>()?;
+    Ok(Standing::of(&records, scope, now))
 }
 
 /// Records consent in the transaction of something else.

@@ -1,13 +1,16 @@
-//! Opening the database: SQLite in a folder.
+//! Opening the database: SQLite in a folder, or Postgres by URL. One SQL text for both.
 
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
-use std::sync::Once;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Once};
 
 use jiff::Timestamp;
 use sqlx::any::{AnyPoolOptions, AnyRow};
-use sqlx::{Any, AnyPool, Executor, Row, Transaction};
+use sqlx::postgres::PgListener;
+use sqlx::{Any, AnyPool, AssertSqlSafe, Executor, Row, Transaction};
+use tokio::sync::watch;
+use zeroize::Zeroizing;
 
 use crate::key::SecretKey;
 use crate::{Error, KeySource};
@@ -16,6 +19,17 @@ use crate::{Error, KeySource};
 const CONNECTIONS: u32 = 8;
 /// Longest name, description or other text that is stored, in bytes.
 const MAX_TEXT: usize = 200;
+/// Postgres channel on which processes wake each other (`NOTIFY`).
+const CHANNEL: &str = "garim";
+
+/// Where the database is.
+#[derive(Clone)]
+pub enum Location {
+    /// SQLite: `garim.db` in this folder, which is made if it is missing.
+    Folder(PathBuf),
+    /// Postgres, 15 or later: `postgres://user:password@host/database`.
+    Postgres(Zeroizing<String>),
+}
 
 /// The database, opened.
 #[derive(Clone)]
@@ -25,18 +39,59 @@ pub struct Store {
     pub(crate) wrap: SecretKey,
     /// Makes the audit log's MACs.
     pub(crate) audit: SecretKey,
+    /// Signs addresses of media.
+    pub(crate) media: SecretKey,
+    location: Location,
+    woken: Arc<Topics>,
+}
+
+/// What somebody may wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Topic {
+    /// A job was queued, cancelled, or ended.
+    Jobs,
+    /// Something happened.
+    Events,
+}
+
+/// Counters that go up when something changes.
+struct Topics {
+    jobs: watch::Sender<u64>,
+    events: watch::Sender<u64>,
+}
+
+impl Topics {
+    fn bump(&self, topic: Topic) {
+        let counter = match topic {
+            Topic::Jobs => &self.jobs,
+            Topic::Events => &self.events,
+        };
+        counter.send_modify(|n| *n += 1);
+    }
+}
+
+impl Topic {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Jobs => "jobs",
+            Self::Events => "events",
+        }
+    }
 }
 
 impl Store {
-    /// Opens the database in `folder`, which is made if it is missing, and makes or updates its tables.
+    /// Opens the database, and makes or updates its tables.
     ///
     /// # Errors
     /// [`Error::Key`] and [`Error::WrongKey`] when the server's key is not the one that the database was made
     /// with, and whatever keeps it from being opened.
-    pub async fn open(folder: &Path, key: &KeySource) -> Result<Self, Error> {
+    pub async fn open(location: &Location, key: &KeySource) -> Result<Self, Error> {
         static DRIVERS: Once = Once::new();
         DRIVERS.call_once(sqlx::any::install_default_drivers);
-        let pool = sqlite(folder).await?;
+        let pool = match location {
+            Location::Folder(folder) => sqlite(folder).await?,
+            Location::Postgres(url) => postgres(url).await?,
+        };
         sqlx::migrate!().run(&pool).await?;
         let server = SecretKey::of_server(key, key_check(&pool).await?.is_none())?;
         let check = hex(&server.mac(&[b"garim key check v1"]));
@@ -50,20 +105,122 @@ impl Store {
         if key_check(&pool).await? != Some(check) {
             return Err(Error::WrongKey);
         }
-        let (wrap, audit) = (server.derive("garim wrap v1"), server.derive("garim audit v1"));
-        Ok(Self { pool, wrap, audit })
+        let topics = Topics { jobs: watch::Sender::new(0), events: watch::Sender::new(0) };
+        Ok(Self {
+            pool,
+            wrap: server.derive("garim wrap v1"),
+            audit: server.derive("garim audit v1"),
+            media: server.derive("garim media v1"),
+            location: location.clone(),
+            woken: Arc::new(topics),
+        })
+    }
+
+    /// Whether the database answers.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn ready(&self) -> Result<(), Error> {
+        self.pool.execute("SELECT 1").await?;
+        Ok(())
+    }
+
+    /// Waits for running queries and closes the database.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+
+    /// A counter that goes up whenever something of `topic` changed in this process, and where [`Store::listen`]
+    /// runs, in any. With SQLite, other processes are not heard: look now and then as well.
+    pub fn changes(&self, topic: Topic) -> watch::Receiver<u64> {
+        match topic {
+            Topic::Jobs => self.woken.jobs.subscribe(),
+            Topic::Events => self.woken.events.subscribe(),
+        }
+    }
+
+    /// Hears what other processes change. Ends only with an error, and at once without Postgres.
+    ///
+    /// # Errors
+    /// The connection was lost: call it again.
+    pub async fn listen(&self) -> Result<(), Error> {
+        let Location::Postgres(url) = &self.location else { return Ok(()) };
+        let mut listener = PgListener::connect(url).await?;
+        listener.listen(CHANNEL).await?;
+        // What was missed while nobody listened.
+        self.woken.bump(Topic::Jobs);
+        self.woken.bump(Topic::Events);
+        loop {
+            let heard = listener.recv().await?;
+            let topic = [Topic::Jobs, Topic::Events].into_iter().find(|t| t.name() == heard.payload());
+            topic.into_iter().for_each(|topic| self.woken.bump(topic));
+        }
+    }
+
+    /// Commits, and wakes whoever waits for `topics`.
+    pub(crate) async fn commit(
+        &self,
+        mut tx: Transaction<'static, Any>,
+        topics: &[Topic],
+    ) -> Result<(), Error> {
+        if matches!(self.location, Location::Postgres(_)) {
+            for topic in topics {
+                // Sent when the transaction commits, and not at all when it does not.
+                sqlx::query("SELECT CAST(pg_notify($1, $2) AS TEXT)")
+                    .bind(CHANNEL)
+                    .bind(topic.name())
+                    .execute(&mut *tx)
+                    .await?;
+            }
+        }
+        tx.commit().await?;
+        topics.iter().for_each(|topic| self.woken.bump(*topic));
+        Ok(())
     }
 
     /// A transaction that may write.
     pub(crate) async fn begin(&self) -> Result<Transaction<'static, Any>, Error> {
-        // Otherwise it would find out half-way that another process writes too.
-        Ok(self.pool.begin_with("BEGIN IMMEDIATE").await?)
+        Ok(match self.location {
+            // Otherwise it would find out half-way that another process writes too.
+            Location::Folder(_) => self.pool.begin_with("BEGIN IMMEDIATE").await?,
+            Location::Postgres(_) => self.pool.begin().await?,
+        })
+    }
+
+    /// `sql` whose `{skip}` takes rows that no other transaction has. SQLite has one writer, so nobody has any.
+    pub(crate) fn skipping(&self, sql: &str) -> AssertSqlSafe<String> {
+        let skip = match self.location {
+            Location::Folder(_) => "",
+            Location::Postgres(_) => "FOR UPDATE SKIP LOCKED",
+        };
+        // The text is a constant of this crate.
+        AssertSqlSafe(sql.replace("{skip}", skip))
     }
 
     /// Lets nothing that was deleted stay in the write-ahead log. Where another process reads for longer than the
     /// time-out, it stays until the last connection is closed, which deletes the log.
     pub(crate) async fn forget(&self) -> Result<(), Error> {
-        self.pool.execute("PRAGMA wal_checkpoint(TRUNCATE)").await?;
+        if matches!(self.location, Location::Folder(_)) {
+            self.pool.execute("PRAGMA wal_checkpoint(TRUNCATE)").await?;
+        }
+        Ok(())
+    }
+
+    /// A setting, if it was made.
+    pub(crate) async fn setting(
+        tx: &mut Transaction<'static, Any>,
+        name: &str,
+    ) -> Result<Option<String>, Error> {
+        let row = sqlx::query("SELECT value FROM settings WHERE name = $1").bind(name);
+        let row = row.fetch_optional(&mut **tx).await?;
+        Ok(row.map(|row| row.try_get(0)).transpose()?)
+    }
+
+    /// Makes or changes a setting.
+    pub(crate) async fn set(&self, name: &str, value: &str) -> Result<(), Error> {
+        let insert = "INSERT INTO settings (name, value) VALUES ($1, $2) \
+             ON CONFLICT (name) DO UPDATE SET value = $2";
+        sqlx::query(insert).bind(name).bind(value).execute(&self.pool).await?;
         Ok(())
     }
 }
@@ -94,6 +251,14 @@ async fn sqlite(folder: &Path) -> Result<AnyPool, Error> {
     Ok(pool.connect(&format!("sqlite://{encoded}?mode=rwc")).await?)
 }
 
+async fn postgres(url: &str) -> Result<AnyPool, Error> {
+    let pool = AnyPoolOptions::new()
+        .max_connections(CONNECTIONS)
+        // A database that is down is an error soon, not a wait.
+        .acquire_timeout(std::time::Duration::from_secs(5));
+    Ok(pool.connect(url).await?)
+}
+
 /// A byte of a path as it stands in a URL (RFC 3986, section 2.1).
 fn escaped(byte: u8) -> String {
     if byte.is_ascii_alphanumeric() || b"/-_.~".contains(&byte) {
@@ -116,6 +281,12 @@ pub(crate) fn time(row: &AnyRow, name: &'static str) -> Result<Option<Timestamp>
 /// The id in column `name`.
 pub(crate) fn id<T: std::str::FromStr>(row: &AnyRow, name: &'static str) -> Result<T, Error> {
     row.try_get::<String, _>(name)?.parse().map_err(|_| Error::Damaged(name))
+}
+
+/// Whether the number in column `name` is not 0. Databases differ in how wide a number of no column is.
+pub(crate) fn flag(row: &AnyRow, name: &'static str) -> Result<bool, Error> {
+    let wide = row.try_get::<i64, _>(name);
+    Ok(wide.or_else(|_| row.try_get::<i32, _>(name).map(i64::from))? != 0)
 }
 
 /// Refuses text that is empty, too long, or would break a line.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use domain::PersonId;
+use domain::{PersonId, VideoId};
 
 use crate::Standing;
 
@@ -50,6 +50,26 @@ pub enum Error {
         /// Why not.
         standing: Standing,
     },
+    /// The job is somebody else's by now, or over.
+    #[error("the job was taken over by another worker, or is over")]
+    Fenced,
+    /// A part of an upload does not begin where the last one ended.
+    #[error("the next part must begin at byte {expected}")]
+    OutOfPlace {
+        /// Where it must begin.
+        expected: u64,
+    },
+    /// The user's space does not suffice.
+    #[error("the quota of {quota} bytes does not suffice: {used} are used")]
+    Quota {
+        /// Bytes the user may have.
+        quota: u64,
+        /// Bytes the user has.
+        used: u64,
+    },
+    /// The original was destroyed, or is not complete yet.
+    #[error("video {0} has no original: it is still arriving, or was destroyed")]
+    NoOriginal(VideoId),
     /// The server's key is missing, malformed, or readable by others.
     #[error("the server's key {}: {why}", .path.as_ref().map_or("in GARIM_SERVER_KEY".into(), |p| p.display().to_string()))]
     Key {

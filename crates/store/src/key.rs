@@ -45,6 +45,11 @@ impl SecretKey {
         Self(key)
     }
 
+    /// The bytes, to be handed out as somebody's secret.
+    pub(crate) fn bytes(&self) -> &[u8; LENGTH] {
+        &self.0
+    }
+
     /// The server's key. `may_make`: a missing file is made.
     pub(crate) fn of_server(source: &KeySource, may_make: bool) -> Result<Self, Error> {
         match source {

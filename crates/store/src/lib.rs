@@ -9,12 +9,24 @@ mod audit;
 mod consent;
 mod db;
 mod error;
+mod events;
+mod jobs;
 mod key;
 mod people;
+mod versions;
+mod videos;
+mod webhooks;
 
 pub use audit::{Action, Chain, Entry};
 pub use consent::{Consent, NewConsent, Scope, Standing};
-pub use db::Store;
+pub use db::{Location, Store, Topic};
 pub use error::Error;
+pub use events::Event;
+pub use jobs::{Beat, Failure, Fence, Job, Kind, NewJob, Retry, State};
 pub use key::KeySource;
 pub use people::{Face, NewPerson, NewPhoto, Person, Template};
+pub use versions::{NewVersion, Version, VersionFile, VersionState};
+pub use videos::{
+    MAX_LENGTH, NewVideo, Original, Part, Source, UPLOAD_PATIENCE, Video, VideoState, seal_context,
+};
+pub use webhooks::{Answer, Delivery, DeliveryReport, Format, Webhook, WebhookSecret};

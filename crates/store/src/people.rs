@@ -10,7 +10,7 @@ use crate::audit::append;
 use crate::consent::record;
 use crate::db::{check_text, id, time};
 use crate::key::SecretKey;
-use crate::{Action, Error, NewConsent, Scope, Standing, Store};
+use crate::{Action, Error, NewConsent, Scope, Standing, Store, Topic};
 
 /// Photos of one person, at most.
 const MAX_PHOTOS: usize = 64;
@@ -57,6 +57,8 @@ pub struct NewPhoto {
 
 /// Somebody to enrol.
 pub struct NewPerson {
+    /// The user whose collection it is.
+    pub owner: String,
     /// The collection; made if there is none of that name.
     pub collection: String,
     /// How they are called there.
@@ -72,6 +74,8 @@ pub struct NewPerson {
 pub struct Person {
     /// Their id.
     pub id: PersonId,
+    /// The user whose collection it is.
+    pub owner: String,
     /// The name of their collection.
     pub collection: String,
     /// How they are called.
@@ -106,7 +110,7 @@ impl Store {
         check(new)?;
         let millis = now.as_millisecond();
         let mut tx = self.begin().await?;
-        let collection = collection(&mut tx, &new.collection, millis).await?;
+        let collection = collection(&mut tx, &new.owner, &new.collection, millis).await?;
         let person = PersonId::new(millis);
         let key = SecretKey::random();
         let insert = "INSERT INTO people (id, collection, name, sealed_key, created_at) \
@@ -133,31 +137,75 @@ impl Store {
         Ok(person)
     }
 
-    /// Everybody, or everybody in a collection, by name.
+    /// Everybody, or everybody of a user, or in a collection, by name.
     ///
     /// # Errors
     /// [`Error::NotFound`] for a collection that does not exist.
-    pub async fn people(&self, collection: Option<&str>) -> Result<Vec<Person>, Error> {
+    pub async fn people(
+        &self,
+        owner: Option<&str>,
+        collection: Option<&str>,
+    ) -> Result<Vec<Person>, Error> {
         if let Some(name) = collection {
-            let row = sqlx::query("SELECT 1 FROM collections WHERE name = $1").bind(name);
+            let query = "SELECT 1 FROM collections WHERE name = $1 AND ($2 = '' OR owner = $2)";
+            let row = sqlx::query(query).bind(name).bind(owner.unwrap_or(""));
             if row.fetch_optional(&self.pool).await?.is_none() {
                 return Err(Error::NotFound { kind: "collection", name: name.to_owned() });
             }
         }
-        let query = "SELECT p.id, c.name AS collection, p.name, p.created_at, \
+        let query = "SELECT p.id, c.owner, c.name AS collection, p.name, p.created_at, \
              (SELECT COUNT(*) FROM photos WHERE person = p.id) AS photos \
              FROM people p JOIN collections c ON c.id = p.collection \
-             WHERE $1 = '' OR c.name = $1 ORDER BY c.name, p.name";
-        let rows = sqlx::query(query).bind(collection.unwrap_or("")).fetch_all(&self.pool).await?;
+             WHERE ($1 = '' OR c.owner = $1) AND ($2 = '' OR c.name = $2) ORDER BY c.owner, c.name, p.name";
+        let rows = sqlx::query(query).bind(owner.unwrap_or("")).bind(collection.unwrap_or(""));
+        rows.fetch_all(&self.pool).await?.iter().map(person).collect()
+    }
+
+    /// At most `limit` people of a user after id `after`, in order of ids: of one collection, or of all.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn people_page(
+        &self,
+        owner: &str,
+        collection: Option<&str>,
+        after: Option<PersonId>,
+        limit: u32,
+    ) -> Result<Vec<Person>, Error> {
+        let query = "SELECT p.id, c.owner, c.name AS collection, p.name, p.created_at, \
+             (SELECT COUNT(*) FROM photos WHERE person = p.id) AS photos \
+             FROM people p JOIN collections c ON c.id = p.collection \
+             WHERE c.owner = $1 AND ($2 = '' OR c.name = $2) AND p.id > $3 ORDER BY p.id LIMIT $4";
+        let rows = sqlx::query(query)
+            .bind(owner)
+            .bind(collection.unwrap_or(""))
+            .bind(after.map_or(String::new(), |id| id.to_string()))
+            .bind(i64::from(limit))
+            .fetch_all(&self.pool)
+            .await?;
         rows.iter().map(person).collect()
     }
 
-    /// The person with this id or name.
+    /// The person of a user with this id.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], also for people of other users.
+    pub async fn person_of(&self, owner: &str, id: PersonId) -> Result<Person, Error> {
+        let query = "SELECT p.id, c.owner, c.name AS collection, p.name, p.created_at, \
+             (SELECT COUNT(*) FROM photos WHERE person = p.id) AS photos \
+             FROM people p JOIN collections c ON c.id = p.collection WHERE c.owner = $1 AND p.id = $2";
+        let row = sqlx::query(query).bind(owner).bind(id.to_string());
+        let row = row.fetch_optional(&self.pool).await?;
+        let missing = || Error::NotFound { kind: "person", name: id.to_string() };
+        person(&row.ok_or_else(missing)?)
+    }
+
+    /// The person with this id or name, whose ever collection it is.
     ///
     /// # Errors
     /// [`Error::NotFound`], and [`Error::Ambiguous`] for a name that several collections have.
     pub async fn person(&self, name: &str) -> Result<Person, Error> {
-        let mut found = self.people(None).await?;
+        let mut found = self.people(None, None).await?;
         let id: Option<PersonId> = name.parse().ok();
         found.retain(|p| id.map_or(p.name == name, |id| p.id == id));
         match found.len() {
@@ -196,15 +244,47 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Sealed`] when something was changed.
-    pub async fn enrolled(&self, collection: &str) -> Result<Vec<Face>, Error> {
+    pub async fn enrolled(&self, owner: &str, collection: &str) -> Result<Vec<Face>, Error> {
         let query = "SELECT p.id AS person, p.name, p.sealed_key, f.id AS photo, f.sealed_template \
              FROM photos f JOIN people p ON p.id = f.person JOIN collections c ON c.id = p.collection \
-             WHERE c.name = $1 ORDER BY f.id";
-        let rows = sqlx::query(query).bind(collection).fetch_all(&self.pool).await?;
+             WHERE c.owner = $1 AND c.name = $2 ORDER BY f.id";
+        let rows = sqlx::query(query).bind(owner).bind(collection).fetch_all(&self.pool).await?;
         rows.iter().map(|row| self.face(row)).collect()
     }
 
-    /// Destroys a person: their key, photos, templates and consents. The log keeps their id.
+    /// Adds photos of somebody who is enrolled.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], or [`Error::Invalid`] for what is empty, too large, or too many.
+    pub async fn add_photos(
+        &self,
+        person: PersonId,
+        photos: &[NewPhoto],
+        actor: &str,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        check_photos(photos)?;
+        let mut tx = self.begin().await?;
+        let row = sqlx::query("SELECT sealed_key FROM people WHERE id = $1").bind(person.to_string());
+        let row = row.fetch_optional(&mut *tx).await?;
+        let missing = || Error::NotFound { kind: "person", name: person.to_string() };
+        let sealed: Vec<u8> = row.ok_or_else(missing)?.try_get(0)?;
+        let key = self.wrap.open_key(&key_context(person), &sealed)?;
+        let detail = format!("{} more photos", photos.len());
+        append(self, &mut tx, actor, Action::Enrol, &person.to_string(), &detail, now).await?;
+        for photo in photos {
+            add_photo(&mut tx, person, &key, photo, now.as_millisecond()).await?;
+        }
+        let count = sqlx::query("SELECT COUNT(*) FROM photos WHERE person = $1");
+        let count: i64 = count.bind(person.to_string()).fetch_one(&mut *tx).await?.try_get(0)?;
+        if count > MAX_PHOTOS as i64 {
+            return Err(TOO_MANY);
+        }
+        Ok(tx.commit().await?)
+    }
+
+    /// Destroys a person: their key, photos, templates and consents. What shows them is public no longer. The log
+    /// keeps their id.
     ///
     /// # Errors
     /// [`Error::NotFound`].
@@ -220,7 +300,8 @@ impl Store {
             return Err(Error::NotFound { kind: "person", name: person.to_string() });
         }
         append(self, &mut tx, actor, Action::Delete, &person.to_string(), "", now).await?;
-        tx.commit().await?;
+        self.unpublish_person(&mut tx, person, "person_removed", now).await?;
+        self.commit(tx, &[Topic::Jobs, Topic::Events]).await?;
         self.forget().await
     }
 
@@ -235,13 +316,21 @@ impl Store {
 }
 
 fn check(new: &NewPerson) -> Result<(), Error> {
+    check_text("the name of the user", &new.owner)?;
     check_text("the name of the collection", &new.collection)?;
     check_text("the name", &new.name)?;
+    check_photos(&new.photos)
+}
+
+const TOO_MANY: Error =
+    Error::Invalid { what: "the number of photos", why: "is not between 1 and 64" };
+
+fn check_photos(photos: &[NewPhoto]) -> Result<(), Error> {
     let invalid = |what, why| Err(Error::Invalid { what, why });
-    if new.photos.is_empty() || new.photos.len() > MAX_PHOTOS {
-        return invalid("the number of photos", "is not between 1 and 64");
+    if photos.is_empty() || photos.len() > MAX_PHOTOS {
+        return Err(TOO_MANY);
     }
-    for photo in &new.photos {
+    for photo in photos {
         if photo.picture.len() > MAX_PICTURE {
             return invalid("a photo", "is larger than 32 MiB");
         }
@@ -256,15 +345,16 @@ fn check(new: &NewPerson) -> Result<(), Error> {
 
 async fn collection(
     tx: &mut Transaction<'static, Any>,
+    owner: &str,
     name: &str,
     millis: i64,
 ) -> Result<CollectionId, Error> {
-    let insert = "INSERT INTO collections (id, name, created_at) VALUES ($1, $2, $3) \
-         ON CONFLICT (name) DO NOTHING";
+    let insert = "INSERT INTO collections (id, owner, name, created_at) VALUES ($1, $2, $3, $4) \
+         ON CONFLICT (owner, name) DO NOTHING";
     let new = CollectionId::new(millis).to_string();
-    sqlx::query(insert).bind(new).bind(name).bind(millis).execute(&mut **tx).await?;
-    let row = sqlx::query("SELECT id FROM collections WHERE name = $1").bind(name);
-    id(&row.fetch_one(&mut **tx).await?, "id")
+    sqlx::query(insert).bind(new).bind(owner).bind(name).bind(millis).execute(&mut **tx).await?;
+    let row = sqlx::query("SELECT id FROM collections WHERE owner = $1 AND name = $2");
+    id(&row.bind(owner).bind(name).fetch_one(&mut **tx).await?, "id")
 }
 
 async fn add_photo(
@@ -299,6 +389,7 @@ fn template_context(photo: PhotoId) -> String {
 fn person(row: &AnyRow) -> Result<Person, Error> {
     Ok(Person {
         id: id(row, "id")?,
+        owner: row.try_get("owner")?,
         collection: row.try_get("collection")?,
         name: row.try_get("name")?,
         photos: row.try_get("photos")?,

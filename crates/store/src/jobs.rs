@@ -1,0 +1,643 @@
+//! Durable jobs: claimed with a lease, beaten while they run, ended once.
+//!
+//! Work is done at least once: a worker that is killed, or too slow to beat, loses its job to another. What keeps
+//! a result from being published twice is the [`Fence`]: every claim has a number of its own, and only the
+//! latest may change the job.
+
+use domain::{JobId, VideoId};
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use sqlx::any::AnyRow;
+use sqlx::{Any, Row, Transaction};
+
+use crate::db::{id, time};
+use crate::events::{NewEvent, emit};
+use crate::{Error, Store, Topic};
+
+/// Attempts that a job gets.
+pub const ATTEMPTS: i64 = 3;
+/// Wait before the second attempt; it doubles with each.
+const FIRST_BACKOFF: SignedDuration = SignedDuration::from_secs(5);
+/// Longest wait before another attempt.
+const LONGEST_BACKOFF: SignedDuration = SignedDuration::from_mins(10);
+/// Longest description of work, in bytes.
+const MAX_WORK: usize = 256 << 10;
+/// Expired jobs that are looked at in one go.
+const SWEEP: i64 = 100;
+
+/// What kind of work a job is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Find faces and cover them.
+    Mosaic,
+    /// Cover by a plan that was written earlier.
+    Render,
+    /// Find faces and say where and whose.
+    Search,
+    /// Cover somebody in a published video who may no longer be seen.
+    Recover,
+    /// Make one sealed original of an HLS archive.
+    Convert,
+    /// Take up an object as a sealed original.
+    Ingest,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Mosaic, Self::Render, Self::Search, Self::Recover, Self::Convert, Self::Ingest];
+
+    /// As it is stored and shown.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Mosaic => "mosaic",
+            Self::Render => "render",
+            Self::Search => "search",
+            Self::Recover => "recover",
+            Self::Convert => "convert",
+            Self::Ingest => "ingest",
+        }
+    }
+
+    fn of(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+/// A job to be done.
+#[derive(Clone, Debug)]
+pub struct NewJob {
+    /// The user it is done for.
+    pub owner: String,
+    /// What kind of work it is.
+    pub kind: Kind,
+    /// The video it is about.
+    pub video: Option<VideoId>,
+    /// What is to be done; whoever does it knows how to read it.
+    pub work: Value,
+    /// What the user calls it.
+    pub tag: Option<String>,
+    /// Greater ones go first.
+    pub priority: i64,
+    /// After which job it may start.
+    pub after: Option<JobId>,
+}
+
+/// Why an attempt did not succeed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// For programs; never changes its meaning.
+    pub code: String,
+    /// For people.
+    pub message: String,
+}
+
+/// Where a job is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum State {
+    /// Another job must be done first.
+    Waiting,
+    /// To be done at that time or later; after an attempt that failed, with the reason.
+    Queued {
+        /// Not earlier than this.
+        run_at: Timestamp,
+        /// Why the last attempt failed.
+        last: Option<Failure>,
+    },
+    /// Being done.
+    Running {
+        /// Who does it.
+        worker: String,
+        /// Until when nobody else takes it.
+        lease_until: Timestamp,
+        /// What part of it.
+        phase: Option<String>,
+        /// Thousandths of that part.
+        progress: i64,
+        /// Whether it is to be stopped.
+        cancelling: bool,
+    },
+    /// Done, with what came of it.
+    Done(Value),
+    /// Given up.
+    Failed(Failure),
+    /// Stopped because somebody said so.
+    Cancelled,
+}
+
+impl State {
+    /// As it is stored and shown.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Queued { .. } => "queued",
+            Self::Running { .. } => "running",
+            Self::Done(_) => "done",
+            Self::Failed(_) => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// Whether nothing will change any more.
+    pub fn is_over(&self) -> bool {
+        matches!(self, Self::Done(_) | Self::Failed(_) | Self::Cancelled)
+    }
+}
+
+/// A job.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Job {
+    /// Its id.
+    pub id: JobId,
+    /// The user it is done for.
+    pub owner: String,
+    /// What kind of work it is.
+    pub kind: Kind,
+    /// The video it is about.
+    pub video: Option<VideoId>,
+    /// What is to be done.
+    pub work: Value,
+    /// What the user calls it.
+    pub tag: Option<String>,
+    /// Greater ones go first.
+    pub priority: i64,
+    /// Where it is.
+    pub state: State,
+    /// How often it was begun.
+    pub attempt: i64,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When its last attempt began.
+    pub started_at: Option<Timestamp>,
+    /// When it was over.
+    pub ended_at: Option<Timestamp>,
+}
+
+/// The right to change a job, until somebody else claims it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fence {
+    /// The job.
+    pub job: JobId,
+    /// The claim.
+    pub attempt: i64,
+}
+
+/// What a worker is told when it says that it is alive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beat {
+    /// Go on.
+    Continue,
+    /// Stop: somebody cancelled it. Then call [`Store::cancelled`].
+    Cancel,
+    /// Stop: the job is somebody else's now.
+    Lost,
+}
+
+/// Whether another attempt makes sense.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry {
+    /// Perhaps: something was missing or died.
+    Later,
+    /// At once: something changed meanwhile. Counts as an attempt all the same.
+    Now,
+    /// No: it would fail the same way.
+    Never,
+}
+
+const COLUMNS: &str = "id, owner, kind, video, work, tag, priority, state, run_at, attempt, worker, \
+     lease_until, progress, phase, cancel, result, code, message, created_at, started_at, ended_at";
+
+impl Store {
+    /// Adds a job.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for work that is described at too great length.
+    pub async fn enqueue(&self, new: &NewJob, now: Timestamp) -> Result<JobId, Error> {
+        let mut tx = self.begin().await?;
+        let job = add(&mut tx, new, now).await?;
+        self.commit(tx, &[Topic::Jobs, Topic::Events]).await?;
+        Ok(job)
+    }
+
+    /// Takes the most urgent job for `lease`; `None`: there is none to do.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn claim(
+        &self,
+        worker: &str,
+        lease: SignedDuration,
+        now: Timestamp,
+    ) -> Result<Option<(Fence, Job)>, Error> {
+        let millis = now.as_millisecond();
+        // Looked at first without keeping anybody out: mostly there is nothing.
+        let next = "SELECT id FROM jobs WHERE attempt < max_attempts AND ((state = 'queued' AND run_at <= $1) \
+             OR (state = 'running' AND lease_until < $1)) ORDER BY priority DESC, run_at, id LIMIT 1";
+        let idle = sqlx::query(next).bind(millis).fetch_optional(&self.pool).await?.is_none();
+        if idle {
+            return Ok(None);
+        }
+        let mut tx = self.begin().await?;
+        let claim = format!(
+            "UPDATE jobs SET state = 'running', attempt = attempt + 1, worker = $2, lease_until = $3, \
+             started_at = $1, progress = 0, phase = NULL WHERE id = ({next} {{skip}}) RETURNING {COLUMNS}"
+        );
+        let row = sqlx::query(self.skipping(&claim))
+            .bind(millis)
+            .bind(worker)
+            .bind((now + lease).as_millisecond())
+            .fetch_optional(&mut *tx)
+            .await?;
+        let Some(row) = row else { return Ok(None) };
+        let job = job(&row)?;
+        told(&mut tx, &job, "job.started", json!({"attempt": job.attempt}), now).await?;
+        self.commit(tx, &[Topic::Events]).await?;
+        Ok(Some((Fence { job: job.id, attempt: job.attempt }, job)))
+    }
+
+    /// Says that a job is still being done, and how far it is: `progress` is in thousandths.
+    ///
+    /// # Errors
+    /// When the database fails: the job may be lost when the lease ends.
+    pub async fn beat(
+        &self,
+        fence: &Fence,
+        phase: Option<&str>,
+        progress: i64,
+        lease: SignedDuration,
+        now: Timestamp,
+    ) -> Result<Beat, Error> {
+        let update = "UPDATE jobs SET lease_until = $1, progress = $2, phase = $3 \
+             WHERE id = $4 AND attempt = $5 AND state = 'running' RETURNING cancel";
+        let row = sqlx::query(update)
+            .bind((now + lease).as_millisecond())
+            .bind(progress.clamp(0, 1000))
+            .bind(phase.map(str::to_owned))
+            .bind(fence.job.to_string())
+            .bind(fence.attempt)
+            .fetch_optional(&self.pool)
+            .await?;
+        Ok(match row {
+            None => Beat::Lost,
+            Some(row) if row.try_get::<i64, _>(0)? == 0 => Beat::Continue,
+            Some(_) => Beat::Cancel,
+        })
+    }
+
+    /// Ends an attempt that did not succeed: for good, or until another.
+    ///
+    /// # Errors
+    /// [`Error::Fenced`] when the job is somebody else's by now.
+    pub async fn fail(
+        &self,
+        fence: &Fence,
+        failure: &Failure,
+        retry: Retry,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let mut tx = self.begin().await?;
+        let query = "SELECT max_attempts, cancel FROM jobs WHERE id = $1";
+        let row = sqlx::query(query).bind(fence.job.to_string()).fetch_optional(&mut *tx).await?;
+        let row = row.ok_or(Error::Fenced)?;
+        let last = fence.attempt >= row.try_get::<i64, _>(0)? || retry == Retry::Never;
+        if row.try_get::<i64, _>(1)? != 0 {
+            end(&mut tx, fence, End::Cancelled, now).await?;
+        } else if last {
+            end(&mut tx, fence, End::Failed(failure), now).await?;
+        } else {
+            let wait = if retry == Retry::Now { SignedDuration::ZERO } else { backoff(fence.attempt) };
+            let update = "UPDATE jobs SET state = 'queued', run_at = $1, code = $2, message = $3, worker = NULL, \
+                 lease_until = NULL WHERE id = $4 AND attempt = $5 AND state = 'running'";
+            let updated = sqlx::query(update)
+                .bind((now + wait).as_millisecond())
+                .bind(&failure.code)
+                .bind(&failure.message)
+                .bind(fence.job.to_string())
+                .bind(fence.attempt);
+            if updated.execute(&mut *tx).await?.rows_affected() == 0 {
+                return Err(Error::Fenced);
+            }
+        }
+        self.commit(tx, &[Topic::Jobs, Topic::Events]).await
+    }
+
+    /// Ends a job that its worker stopped because it was cancelled.
+    ///
+    /// # Errors
+    /// [`Error::Fenced`] when the job is somebody else's by now.
+    pub async fn cancelled(&self, fence: &Fence, now: Timestamp) -> Result<(), Error> {
+        let mut tx = self.begin().await?;
+        end(&mut tx, fence, End::Cancelled, now).await?;
+        self.commit(tx, &[Topic::Jobs, Topic::Events]).await
+    }
+
+    /// Gives a job back as if it had not been begun: the worker is shut down.
+    ///
+    /// # Errors
+    /// When the database fails; then the job goes on when the lease ends.
+    pub async fn hand_back(&self, fence: &Fence, now: Timestamp) -> Result<(), Error> {
+        let mut tx = self.begin().await?;
+        // The number of the claim is not given back: the fence would let two workers through.
+        let update = "UPDATE jobs SET state = 'queued', run_at = $1, max_attempts = max_attempts + 1, \
+             worker = NULL, lease_until = NULL WHERE id = $2 AND attempt = $3 AND state = 'running'";
+        let update = sqlx::query(update).bind(now.as_millisecond()).bind(fence.job.to_string());
+        update.bind(fence.attempt).execute(&mut *tx).await?;
+        self.commit(tx, &[Topic::Jobs]).await
+    }
+
+    /// Ends a job with what came of it, where nothing else is to be changed with it.
+    ///
+    /// # Errors
+    /// [`Error::Fenced`] when the job is somebody else's by now.
+    pub async fn complete(&self, fence: &Fence, result: &Value, now: Timestamp) -> Result<(), Error> {
+        let mut tx = self.begin().await?;
+        end(&mut tx, fence, End::Done(result), now).await?;
+        self.commit(tx, &[Topic::Jobs, Topic::Events]).await
+    }
+
+    /// Stops a user's job: at once, or where it is being done, when its worker next says that it is alive. A
+    /// job that is over stays as it is.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], also for jobs of other users.
+    pub async fn cancel(&self, owner: &str, job: JobId, now: Timestamp) -> Result<Job, Error> {
+        let mut tx = self.begin().await?;
+        let update = "UPDATE jobs SET cancel = 1 WHERE id = $1 AND owner = $2 RETURNING state, attempt";
+        let row = sqlx::query(update).bind(job.to_string()).bind(owner);
+        let row = row.fetch_optional(&mut *tx).await?.ok_or_else(|| missing(job))?;
+        let (state, attempt): (String, i64) = (row.try_get(0)?, row.try_get(1)?);
+        if state == "queued" || state == "waiting" {
+            end(&mut tx, &Fence { job, attempt }, End::Cancelled, now).await?;
+        }
+        self.commit(tx, &[Topic::Jobs, Topic::Events]).await?;
+        self.job(owner, job).await
+    }
+
+    /// Gives up jobs that lost their worker in every attempt: what kills its process again and again would go
+    /// on doing so. Gives how many.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn give_up(&self, now: Timestamp) -> Result<u64, Error> {
+        let mut tx = self.begin().await?;
+        let query = "SELECT id, attempt FROM jobs WHERE state = 'running' AND lease_until < $1 \
+             AND attempt >= max_attempts ORDER BY id LIMIT $2 {skip}";
+        let rows = sqlx::query(self.skipping(query)).bind(now.as_millisecond()).bind(SWEEP);
+        let rows = rows.fetch_all(&mut *tx).await?;
+        let failure = Failure {
+            code: "worker_lost".to_owned(),
+            message: "every attempt lost its worker: the process that did it was killed, or could not reach \
+                      the database"
+                .to_owned(),
+        };
+        for row in &rows {
+            let fence = Fence { job: id(row, "id")?, attempt: row.try_get("attempt")? };
+            end(&mut tx, &fence, End::Failed(&failure), now).await?;
+        }
+        self.commit(tx, &[Topic::Jobs, Topic::Events]).await?;
+        Ok(rows.len() as u64)
+    }
+
+    /// A user's job.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], also for jobs of other users.
+    pub async fn job(&self, owner: &str, id: JobId) -> Result<Job, Error> {
+        let query = AssertText(format!("SELECT {COLUMNS} FROM jobs WHERE id = $1 AND owner = $2"));
+        let row = sqlx::query(query.sql()).bind(id.to_string()).bind(owner);
+        job(&row.fetch_optional(&self.pool).await?.ok_or_else(|| missing(id))?)
+    }
+
+    /// At most `limit` jobs of a user before id `before`, newest first: all, or of one video.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn jobs(
+        &self,
+        owner: &str,
+        video: Option<VideoId>,
+        state: Option<&str>,
+        before: Option<JobId>,
+        limit: u32,
+    ) -> Result<Vec<Job>, Error> {
+        let query = AssertText(format!(
+            "SELECT {COLUMNS} FROM jobs WHERE owner = $1 AND ($2 = '' OR video = $2) \
+             AND ($3 = '' OR state = $3) AND ($4 = '' OR id < $4) ORDER BY id DESC LIMIT $5"
+        ));
+        let rows = sqlx::query(query.sql())
+            .bind(owner)
+            .bind(video.map_or(String::new(), |id| id.to_string()))
+            .bind(state.unwrap_or(""))
+            .bind(before.map_or(String::new(), |id| id.to_string()))
+            .bind(i64::from(limit))
+            .fetch_all(&self.pool)
+            .await?;
+        rows.iter().map(job).collect()
+    }
+
+    /// How many jobs are in each state that is not over, for metrics.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn job_counts(&self) -> Result<Vec<(String, i64)>, Error> {
+        let query = "SELECT state, COUNT(*) FROM jobs WHERE state IN ('waiting', 'queued', 'running') \
+             GROUP BY state";
+        let rows = sqlx::query(query).fetch_all(&self.pool).await?;
+        rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+    }
+}
+
+/// SQL that was put together of constants.
+struct AssertText(String);
+
+impl AssertText {
+    fn sql(self) -> sqlx::AssertSqlSafe<String> {
+        sqlx::AssertSqlSafe(self.0)
+    }
+}
+
+/// Adds a job in the transaction of what makes it necessary.
+pub(crate) async fn add(
+    tx: &mut Transaction<'static, Any>,
+    new: &NewJob,
+    now: Timestamp,
+) -> Result<JobId, Error> {
+    let work = new.work.to_string();
+    if work.len() > MAX_WORK {
+        return Err(Error::Invalid { what: "the job", why: "is described in more than 256 KiB" });
+    }
+    let millis = now.as_millisecond();
+    let job = JobId::new(millis);
+    let mut pending = 0;
+    if let Some(before) = new.after {
+        // Locked, so that it cannot end unseen between this question and the commit.
+        let query = "UPDATE jobs SET priority = priority WHERE id = $1 RETURNING state";
+        let row = sqlx::query(query).bind(before.to_string()).fetch_optional(&mut **tx).await?;
+        let state: String = row.ok_or_else(|| missing(before))?.try_get(0)?;
+        match state.as_str() {
+            "done" => {}
+            "failed" | "cancelled" => {
+                return Err(Error::Invalid { what: "the job before it", why: "did not succeed" });
+            }
+            _ => pending = 1,
+        }
+    }
+    let insert = "INSERT INTO jobs (id, owner, kind, video, work, tag, priority, state, run_at, attempt, \
+         max_attempts, progress, cancel, parent, pending, created_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0, $10, 0, 0, $11, $12, $9)";
+    sqlx::query(insert)
+        .bind(job.to_string())
+        .bind(&new.owner)
+        .bind(new.kind.name())
+        .bind(new.video.map(|id| id.to_string()))
+        .bind(work)
+        .bind(new.tag.clone())
+        .bind(new.priority)
+        .bind(if pending == 0 { "queued" } else { "waiting" })
+        .bind(millis)
+        .bind(ATTEMPTS)
+        .bind(new.after.map(|id| id.to_string()))
+        .bind(pending)
+        .execute(&mut **tx)
+        .await?;
+    let data = json!({"job": job, "kind": new.kind, "video": new.video, "tag": new.tag});
+    let subject = job.to_string();
+    emit(tx, NewEvent { owner: &new.owner, kind: "job.queued", subject, data }, now).await?;
+    Ok(job)
+}
+
+/// How a job ends.
+pub(crate) enum End<'a> {
+    Done(&'a Value),
+    Failed(&'a Failure),
+    Cancelled,
+}
+
+/// Ends a job in the transaction of what it changes, unless somebody else has it by now. Jobs that wait for it
+/// start, or fail with it.
+pub(crate) async fn end(
+    tx: &mut Transaction<'static, Any>,
+    fence: &Fence,
+    how: End<'_>,
+    now: Timestamp,
+) -> Result<Job, Error> {
+    let (state, result, failure) = match how {
+        End::Done(result) => ("done", Some(result.to_string()), None),
+        End::Failed(failure) => ("failed", None, Some(failure)),
+        End::Cancelled => ("cancelled", None, None),
+    };
+    let update = AssertText(format!(
+        "UPDATE jobs SET state = $1, result = $2, code = $3, message = $4, ended_at = $5, worker = NULL, \
+         lease_until = NULL WHERE id = $6 AND attempt = $7 AND state IN ('running', 'queued', 'waiting') \
+         RETURNING {COLUMNS}"
+    ));
+    let row = sqlx::query(update.sql())
+        .bind(state)
+        .bind(result)
+        .bind(failure.map(|f| f.code.clone()))
+        .bind(failure.map(|f| f.message.clone()))
+        .bind(now.as_millisecond())
+        .bind(fence.job.to_string())
+        .bind(fence.attempt)
+        .fetch_optional(&mut **tx)
+        .await?;
+    let job = job(&row.ok_or(Error::Fenced)?)?;
+    let (kind, detail) = match &job.state {
+        State::Done(result) => ("job.done", json!({"result": result})),
+        State::Failed(f) => ("job.failed", json!({"code": f.code, "message": f.message})),
+        _ => ("job.cancelled", json!({})),
+    };
+    told(tx, &job, kind, detail, now).await?;
+    if state == "done" {
+        let ready = "UPDATE jobs SET pending = pending - 1, state = CASE WHEN pending <= 1 THEN 'queued' \
+             ELSE state END WHERE parent = $1 AND state = 'waiting'";
+        sqlx::query(ready).bind(job.id.to_string()).execute(&mut **tx).await?;
+    } else {
+        let query = "SELECT id FROM jobs WHERE parent = $1 AND state = 'waiting'";
+        let waiting = sqlx::query(query).bind(job.id.to_string()).fetch_all(&mut **tx).await?;
+        let failure = Failure {
+            code: "dependency_failed".to_owned(),
+            message: format!("job {} did not succeed, and this one needs it", job.id),
+        };
+        for row in &waiting {
+            let fence = Fence { job: id(row, "id")?, attempt: 0 };
+            Box::pin(end(tx, &fence, End::Failed(&failure), now)).await?;
+        }
+    }
+    Ok(job)
+}
+
+async fn told(
+    tx: &mut Transaction<'static, Any>,
+    job: &Job,
+    kind: &str,
+    detail: Value,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let mut data = json!({"job": job.id, "kind": job.kind, "video": job.video, "tag": job.tag});
+    if let (Value::Object(data), Value::Object(detail)) = (&mut data, detail) {
+        data.extend(detail);
+    }
+    let subject = job.id.to_string();
+    emit(tx, NewEvent { owner: &job.owner, kind, subject, data }, now).await
+}
+
+fn backoff(attempt: i64) -> SignedDuration {
+    let doubled = FIRST_BACKOFF * (1 << attempt.clamp(1, 16).saturating_sub(1));
+    doubled.min(LONGEST_BACKOFF)
+}
+
+fn missing(job: JobId) -> Error {
+    Error::NotFound { kind: "job", name: job.to_string() }
+}
+
+fn job(row: &AnyRow) -> Result<Job, Error> {
+    let text = |name| row.try_get::<Option<String>, _>(name);
+    let json = |name, text: String| serde_json::from_str(&text).map_err(|_| Error::Damaged(name));
+    let video = text("video")?.map(|id| id.parse().map_err(|_| Error::Damaged("video")));
+    Ok(Job {
+        id: id(row, "id")?,
+        owner: row.try_get("owner")?,
+        kind: Kind::of(&row.try_get::<String, _>("kind")?).ok_or(Error::Damaged("kind"))?,
+        video: video.transpose()?,
+        work: json("work", row.try_get("work")?)?,
+        tag: text("tag")?,
+        priority: row.try_get("priority")?,
+        state: state(row)?,
+        attempt: row.try_get("attempt")?,
+        created_at: time(row, "created_at")?.ok_or(Error::Damaged("created_at"))?,
+        started_at: time(row, "started_at")?,
+        ended_at: time(row, "ended_at")?,
+    })
+}
+
+fn state(row: &AnyRow) -> Result<State, Error> {
+    let text = |name| row.try_get::<Option<String>, _>(name);
+    let failure = || -> Result<Option<Failure>, Error> {
+        let (code, message) = (text("code")?, text("message")?);
+        Ok(code.map(|code| Failure { code, message: message.unwrap_or_default() }))
+    };
+    Ok(match row.try_get::<String, _>("state")?.as_str() {
+        "waiting" => State::Waiting,
+        "queued" => State::Queued {
+            run_at: time(row, "run_at")?.ok_or(Error::Damaged("run_at"))?,
+            last: failure()?,
+        },
+        "running" => State::Running {
+            worker: text("worker")?.ok_or(Error::Damaged("worker"))?,
+            lease_until: time(row, "lease_until")?.ok_or(Error::Damaged("lease_until"))?,
+            phase: text("phase")?,
+            progress: row.try_get("progress")?,
+            cancelling: row.try_get::<i64, _>("cancel")? != 0,
+        },
+        "done" => {
+            let result = text("result")?.ok_or(Error::Damaged("result"))?;
+            State::Done(serde_json::from_str(&result).map_err(|_| Error::Damaged("result"))?)
+        }
+        "failed" => State::Failed(failure()?.ok_or(Error::Damaged("code"))?),
+        "cancelled" => State::Cancelled,
+        _ => return Err(Error::Damaged("state")),
+    })
+}

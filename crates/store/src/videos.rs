@@ -1,0 +1,575 @@
+//! Stored videos and their originals.
+//!
+//! An original is sealed or gone: it arrives in parts that are encrypted with a key of its own before they are
+//! stored, and is destroyed by forgetting that key, in one transaction; its objects are swept up afterwards.
+
+use domain::VideoId;
+use jiff::{SignedDuration, Timestamp};
+use sealed::{SealKey, Sealed};
+use serde_json::{Value, json};
+use sqlx::any::AnyRow;
+use sqlx::{Any, Row, Transaction};
+
+use crate::db::{check_text, id, time};
+use crate::events::{NewEvent, emit};
+use crate::{Action, Error, Store, Topic};
+
+/// Largest original, in bytes.
+pub const MAX_LENGTH: u64 = 1 << 40;
+/// An upload that brings nothing for this long is given up.
+pub const UPLOAD_PATIENCE: SignedDuration = SignedDuration::from_hours(24);
+
+/// A video to be stored.
+#[derive(Clone, Debug)]
+pub struct NewVideo {
+    /// The user it belongs to.
+    pub owner: String,
+    /// What the user calls it.
+    pub name: String,
+    /// Where it comes from.
+    pub source: Source,
+    /// What becomes of the original.
+    pub original: Original,
+    /// When all of it is to be deleted.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// Where an original comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// An upload of this many bytes.
+    Upload(u64),
+    /// An object in the store that somebody else wrote: its name.
+    Object(String),
+}
+
+/// What becomes of an original once a version is published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Original {
+    /// It stays, sealed.
+    Keep,
+    /// It is destroyed after this time.
+    DeleteAfter(SignedDuration),
+}
+
+/// Whether a video can be worked with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VideoState {
+    /// Its original is still arriving.
+    Uploading {
+        /// Bytes that are sealed and stored.
+        received: u64,
+    },
+    /// Its original is there, unless it was destroyed since.
+    Stored,
+}
+
+/// A stored video.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Video {
+    /// Its id.
+    pub id: VideoId,
+    /// The user it belongs to.
+    pub owner: String,
+    /// What the user calls it.
+    pub name: String,
+    /// Whether it can be worked with.
+    pub state: VideoState,
+    /// Bytes of the original.
+    pub length: u64,
+    /// Whether the original is there.
+    pub has_original: bool,
+    /// The object it was taken from.
+    pub object: Option<String>,
+    /// What becomes of the original.
+    pub original: Original,
+    /// When the original will be destroyed, if that is decided.
+    pub original_delete_at: Option<Timestamp>,
+    /// What a probe said of it.
+    pub info: Option<Value>,
+    /// The version that is public.
+    pub published: Option<i64>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When all of it is deleted.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// One sealed record of an original.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Where in the original it begins, in bytes.
+    pub start: u64,
+    /// How many bytes of the original it holds.
+    pub length: u64,
+    /// Its object.
+    pub object: String,
+}
+
+const COLUMNS: &str = "id, owner, name, state, length, received, CASE WHEN sealed_key IS NULL THEN 0 ELSE 1 END AS has_key, object, \
+     original_grace, original_delete_at, info, published, created_at, expires_at";
+
+impl Store {
+    /// Stores a video: its original is to be brought by [`Store::add_parts`], or is an object already.
+    ///
+    /// # Errors
+    /// [`Error::Quota`] when the user's space does not suffice, [`Error::Invalid`] for what makes no sense.
+    pub async fn add_video(&self, new: &NewVideo, now: Timestamp) -> Result<VideoId, Error> {
+        check_text("the name of the video", &new.name)?;
+        let (length, object) = match &new.source {
+            Source::Upload(0) => {
+                return Err(Error::Invalid { what: "the length", why: "is 0: there is nothing to store" });
+            }
+            Source::Upload(length) if *length > MAX_LENGTH => {
+                return Err(Error::Invalid { what: "the length", why: "is more than 1 TiB" });
+            }
+            Source::Upload(length) => (*length, None),
+            Source::Object(name) => (0, Some(name.clone())),
+        };
+        let millis = now.as_millisecond();
+        let id = VideoId::new(millis);
+        let key = SealKey::random();
+        let sealed = self.wrap.seal(&key_context(id), key.as_bytes())?;
+        let grace = match new.original {
+            Original::Keep => None,
+            Original::DeleteAfter(time) => Some(millis_of(time)),
+        };
+        let mut tx = self.begin().await?;
+        self.check_quota(&mut tx, &new.owner, length).await?;
+        let insert = "INSERT INTO videos (id, owner, name, state, length, received, sealed_key, object, \
+             original_grace, created_at, expires_at) VALUES ($1, $2, $3, 'uploading', $4, 0, $5, $6, $7, $8, $9)";
+        sqlx::query(insert)
+            .bind(id.to_string())
+            .bind(&new.owner)
+            .bind(&new.name)
+            .bind(signed(length))
+            .bind(sealed)
+            .bind(object)
+            .bind(grace)
+            .bind(millis)
+            .bind(new.expires_at.map(|t| t.as_millisecond()))
+            .execute(&mut *tx)
+            .await?;
+        let data = json!({"video": id, "name": new.name});
+        let event = NewEvent { owner: &new.owner, kind: "video.created", subject: id.to_string(), data };
+        emit(&mut tx, event, now).await?;
+        self.commit(tx, &[Topic::Events]).await?;
+        Ok(id)
+    }
+
+    /// Notes parts that are stored, the first of which begins where the last ended. When all are there, the video
+    /// is stored. Gives how many bytes are there.
+    ///
+    /// # Errors
+    /// [`Error::OutOfPlace`] when somebody else brought that part meanwhile, or it is none of this video;
+    /// [`Error::NotFound`].
+    pub async fn add_parts(
+        &self,
+        owner: &str,
+        video: VideoId,
+        parts: &[Part],
+        now: Timestamp,
+    ) -> Result<u64, Error> {
+        let Some(first) = parts.first() else {
+            return Err(Error::Invalid { what: "the parts", why: "are none" });
+        };
+        let bytes: u64 = parts.iter().map(|p| p.length).sum();
+        let mut tx = self.begin().await?;
+        let update = "UPDATE videos SET received = received + $1, \
+             state = CASE WHEN received + $1 = length THEN 'stored' ELSE state END \
+             WHERE id = $2 AND owner = $3 AND state = 'uploading' AND received = $4 AND received + $1 <= length \
+             RETURNING received, length, name";
+        let row = sqlx::query(update)
+            .bind(signed(bytes))
+            .bind(video.to_string())
+            .bind(owner)
+            .bind(signed(first.start))
+            .fetch_optional(&mut *tx)
+            .await?;
+        let Some(row) = row else {
+            drop(tx);
+            let there = self.video(owner, video).await?;
+            return Err(Error::OutOfPlace { expected: there.received() });
+        };
+        let mut start = first.start;
+        for part in parts {
+            if part.start != start || part.length == 0 {
+                return Err(Error::OutOfPlace { expected: start });
+            }
+            start += part.length;
+            let insert = "INSERT INTO parts (video, start, length, object) VALUES ($1, $2, $3, $4)";
+            let insert = sqlx::query(insert).bind(video.to_string()).bind(signed(part.start));
+            insert.bind(signed(part.length)).bind(&part.object).execute(&mut *tx).await?;
+        }
+        let (received, length): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+        if received == length {
+            let name: String = row.try_get(2)?;
+            let data = json!({"video": video, "name": name, "bytes": length});
+            let event = NewEvent { owner, kind: "video.stored", subject: video.to_string(), data };
+            emit(&mut tx, event, now).await?;
+        }
+        self.commit(tx, &[Topic::Events]).await?;
+        Ok(unsigned(received))
+    }
+
+    /// Sets how long an original is that was taken from an object.
+    ///
+    /// # Errors
+    /// [`Error::Quota`]; [`Error::NotFound`] when nothing of it may be taken up any more.
+    pub async fn set_length(&self, owner: &str, video: VideoId, length: u64) -> Result<(), Error> {
+        let mut tx = self.begin().await?;
+        self.check_quota(&mut tx, owner, length).await?;
+        let update = "UPDATE videos SET length = $1 WHERE id = $2 AND owner = $3 AND state = 'uploading' \
+             AND object IS NOT NULL AND received = 0";
+        let update = sqlx::query(update).bind(signed(length)).bind(video.to_string()).bind(owner);
+        if update.execute(&mut *tx).await?.rows_affected() == 0 {
+            return Err(missing(video));
+        }
+        Ok(tx.commit().await?)
+    }
+
+    /// Forgets what was taken up of an object, to begin again.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn forget_parts(&self, video: VideoId, now: Timestamp) -> Result<(), Error> {
+        let mut tx = self.begin().await?;
+        discard_parts(&mut tx, video, now).await?;
+        let update = "UPDATE videos SET received = 0 WHERE id = $1 AND state = 'uploading'";
+        sqlx::query(update).bind(video.to_string()).execute(&mut *tx).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Keeps what a probe said.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn set_info(&self, video: VideoId, info: &Value) -> Result<(), Error> {
+        let update = sqlx::query("UPDATE videos SET info = $1 WHERE id = $2").bind(info.to_string());
+        update.bind(video.to_string()).execute(&self.pool).await?;
+        Ok(())
+    }
+
+    /// The key of an original, while it arrives or while it is there, and its parts in order. Whoever asks reads it:
+    /// reading what arrived goes into the log.
+    ///
+    /// # Errors
+    /// [`Error::NoOriginal`] when it was destroyed or is not there yet, [`Error::NotFound`].
+    pub async fn original(
+        &self,
+        owner: &str,
+        video: VideoId,
+        actor: &str,
+        why: &str,
+        now: Timestamp,
+    ) -> Result<(Sealed, Vec<Part>), Error> {
+        let there = self.video(owner, video).await?;
+        if there.state != VideoState::Stored || !there.has_original {
+            return Err(Error::NoOriginal(video));
+        }
+        let key = self.original_key(owner, video).await?;
+        self.log(actor, Action::ReadOriginal, &video.to_string(), why, now).await?;
+        let query = "SELECT start, length, object FROM parts WHERE video = $1 ORDER BY start";
+        let rows = sqlx::query(query).bind(video.to_string()).fetch_all(&self.pool).await?;
+        let parts: Vec<Part> = rows.iter().map(part).collect::<Result<_, _>>()?;
+        Ok((Sealed { key, context: seal_context(video), len: there.length }, parts))
+    }
+
+    /// The key that seals a video's original, to seal what arrives.
+    ///
+    /// # Errors
+    /// [`Error::NoOriginal`] when it was destroyed, [`Error::NotFound`].
+    pub async fn original_key(&self, owner: &str, video: VideoId) -> Result<SealKey, Error> {
+        let query = "SELECT sealed_key FROM videos WHERE id = $1 AND owner = $2 AND state <> 'deleted'";
+        let row = sqlx::query(query).bind(video.to_string()).bind(owner);
+        let row = row.fetch_optional(&self.pool).await?.ok_or_else(|| missing(video))?;
+        let sealed: Option<Vec<u8>> = row.try_get(0)?;
+        let sealed = sealed.ok_or(Error::NoOriginal(video))?;
+        let plain = self.wrap.open(&key_context(video), &sealed)?;
+        let bytes = plain.as_slice().try_into().map_err(|_| Error::Damaged("sealed_key"))?;
+        Ok(SealKey::from_bytes(bytes))
+    }
+
+    /// A user's video.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], also for videos of other users and deleted ones.
+    pub async fn video(&self, owner: &str, id: VideoId) -> Result<Video, Error> {
+        let query = format!("SELECT {COLUMNS} FROM videos WHERE id = $1 AND owner = $2 AND state <> 'deleted'");
+        let row = sqlx::query(sqlx::AssertSqlSafe(query)).bind(id.to_string()).bind(owner);
+        video(&row.fetch_optional(&self.pool).await?.ok_or_else(|| missing(id))?)
+    }
+
+    /// At most `limit` videos of a user before id `before`, newest first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn videos(
+        &self,
+        owner: &str,
+        before: Option<VideoId>,
+        limit: u32,
+    ) -> Result<Vec<Video>, Error> {
+        let query = format!(
+            "SELECT {COLUMNS} FROM videos WHERE owner = $1 AND state <> 'deleted' \
+             AND ($2 = '' OR id < $2) ORDER BY id DESC LIMIT $3"
+        );
+        let rows = sqlx::query(sqlx::AssertSqlSafe(query))
+            .bind(owner)
+            .bind(before.map_or(String::new(), |id| id.to_string()))
+            .bind(i64::from(limit))
+            .fetch_all(&self.pool)
+            .await?;
+        rows.iter().map(video).collect()
+    }
+
+    /// Deletes a video: its original's key is destroyed and nothing of it is public from now on; the objects
+    /// follow. Jobs that work on it are stopped.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn delete_video(&self, owner: &str, id: VideoId, now: Timestamp) -> Result<(), Error> {
+        let mut tx = self.begin().await?;
+        remove(&mut tx, owner, id, now).await?;
+        self.commit(tx, &[Topic::Jobs, Topic::Events]).await?;
+        self.forget().await
+    }
+
+    /// Destroys a video's original and keeps what was made of it.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::NoOriginal`] when it is gone already.
+    pub async fn destroy_original(
+        &self,
+        owner: &str,
+        id: VideoId,
+        actor: &str,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        self.video(owner, id).await?;
+        let mut tx = self.begin().await?;
+        crate::audit::append(self, &mut tx, actor, Action::DestroyOriginal, &id.to_string(), "", now).await?;
+        if !shred(&mut tx, owner, id, now).await? {
+            return Err(Error::NoOriginal(id));
+        }
+        self.commit(tx, &[Topic::Events]).await?;
+        self.forget().await
+    }
+
+    /// Does what time has come for: destroys originals after their grace, deletes videos that expired and uploads
+    /// that were given up. Gives how many videos changed, at most 100.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn expire_videos(&self, now: Timestamp) -> Result<usize, Error> {
+        let millis = now.as_millisecond();
+        let mut tx = self.begin().await?;
+        let query = "SELECT id, owner, original_delete_at FROM videos WHERE state <> 'deleted' AND (expires_at <= $1 \
+             OR (state = 'uploading' AND object IS NULL AND created_at <= $2) OR original_delete_at <= $1) \
+             ORDER BY id LIMIT 100";
+        let patience = (now - UPLOAD_PATIENCE).as_millisecond();
+        let rows = sqlx::query(query).bind(millis).bind(patience).fetch_all(&mut *tx).await?;
+        for row in &rows {
+            let (video, owner): (VideoId, String) = (id(row, "id")?, row.try_get("owner")?);
+            match time(row, "original_delete_at")? {
+                Some(due) if due <= now => {
+                    let detail = "the grace period is over";
+                    let subject = video.to_string();
+                    let action = Action::DestroyOriginal;
+                    crate::audit::append(self, &mut tx, "garim", action, &subject, detail, now).await?;
+                    shred(&mut tx, &owner, video, now).await?;
+                }
+                _ => remove(&mut tx, &owner, video, now).await?,
+            }
+        }
+        self.commit(tx, &[Topic::Jobs, Topic::Events]).await?;
+        if !rows.is_empty() {
+            self.forget().await?;
+        }
+        Ok(rows.len())
+    }
+
+    /// Bytes that a user's originals and versions take.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn used(&self, owner: &str) -> Result<u64, Error> {
+        let mut tx = self.pool.begin().await?;
+        used(&mut tx, owner).await
+    }
+
+    async fn check_quota(
+        &self,
+        tx: &mut Transaction<'static, Any>,
+        owner: &str,
+        more: u64,
+    ) -> Result<(), Error> {
+        let row = sqlx::query("SELECT quota_bytes FROM users WHERE name = $1").bind(owner);
+        let quota = match row.fetch_optional(&mut **tx).await? {
+            Some(row) => row.try_get::<Option<i64>, _>(0)?.map(unsigned),
+            None => None,
+        };
+        let Some(quota) = quota else { return Ok(()) };
+        let used = used(tx, owner).await?;
+        if used.saturating_add(more) > quota { Err(Error::Quota { quota, used }) } else { Ok(()) }
+    }
+
+    /// Objects that nothing refers to any more, at most `limit`. A slash at the end means everything below.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn garbage(&self, limit: u32) -> Result<Vec<String>, Error> {
+        let query = "SELECT object FROM garbage ORDER BY since LIMIT $1";
+        let rows = sqlx::query(query).bind(i64::from(limit)).fetch_all(&self.pool).await?;
+        rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
+    }
+
+    /// Says that an object of [`Store::garbage`] is gone.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn swept(&self, object: &str) -> Result<(), Error> {
+        let delete = sqlx::query("DELETE FROM garbage WHERE object = $1").bind(object);
+        delete.execute(&self.pool).await?;
+        Ok(())
+    }
+}
+
+impl Video {
+    /// Bytes of the original that are there.
+    pub fn received(&self) -> u64 {
+        match self.state {
+            VideoState::Uploading { received } => received,
+            VideoState::Stored => self.length,
+        }
+    }
+}
+
+/// What seals the records of a video's original: see `sealed`.
+pub fn seal_context(video: VideoId) -> String {
+    format!("original of {video}")
+}
+
+fn key_context(video: VideoId) -> String {
+    format!("key of the original of {video}")
+}
+
+/// Marks objects, to be deleted when there is time.
+pub(crate) async fn discard(
+    tx: &mut Transaction<'static, Any>,
+    object: &str,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let insert = "INSERT INTO garbage (object, since) VALUES ($1, $2) ON CONFLICT (object) DO NOTHING";
+    sqlx::query(insert).bind(object).bind(now.as_millisecond()).execute(&mut **tx).await?;
+    Ok(())
+}
+
+async fn discard_parts(
+    tx: &mut Transaction<'static, Any>,
+    video: VideoId,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let delete = sqlx::query("DELETE FROM parts WHERE video = $1").bind(video.to_string());
+    delete.execute(&mut **tx).await?;
+    discard(tx, &format!("originals/{video}/"), now).await
+}
+
+/// Destroys an original's key; whether there was one.
+pub(crate) async fn shred(
+    tx: &mut Transaction<'static, Any>,
+    owner: &str,
+    video: VideoId,
+    now: Timestamp,
+) -> Result<bool, Error> {
+    let update = "UPDATE videos SET sealed_key = NULL, original_delete_at = NULL \
+         WHERE id = $1 AND sealed_key IS NOT NULL";
+    let update = sqlx::query(update).bind(video.to_string()).execute(&mut **tx).await?;
+    if update.rows_affected() == 0 {
+        return Ok(false);
+    }
+    discard_parts(tx, video, now).await?;
+    let data = json!({"video": video});
+    let event = NewEvent { owner, kind: "video.original_destroyed", subject: video.to_string(), data };
+    emit(tx, event, now).await?;
+    Ok(true)
+}
+
+async fn remove(
+    tx: &mut Transaction<'static, Any>,
+    owner: &str,
+    video: VideoId,
+    now: Timestamp,
+) -> Result<(), Error> {
+    // The row stays: its addresses answer 410, and its id is not given again.
+    let update = "UPDATE videos SET state = 'deleted', sealed_key = NULL, original_delete_at = NULL, \
+         published = NULL, info = NULL WHERE id = $1 AND owner = $2 AND state <> 'deleted'";
+    let update = sqlx::query(update).bind(video.to_string()).bind(owner).execute(&mut **tx).await?;
+    if update.rows_affected() == 0 {
+        return Err(missing(video));
+    }
+    discard_parts(tx, video, now).await?;
+    let purge = crate::versions::end_all(tx, video, "deleted", now).await?;
+    let stop = "UPDATE jobs SET cancel = 1 WHERE video = $1 AND state IN ('running', 'queued', 'waiting')";
+    sqlx::query(stop).bind(video.to_string()).execute(&mut **tx).await?;
+    let data = json!({"video": video, "purge": purge});
+    let event = NewEvent { owner, kind: "video.deleted", subject: video.to_string(), data };
+    emit(tx, event, now).await
+}
+
+async fn used(tx: &mut Transaction<'static, Any>, owner: &str) -> Result<u64, Error> {
+    let query = "SELECT CAST(COALESCE((SELECT SUM(length) FROM videos WHERE owner = $1 AND sealed_key IS NOT NULL), 0) \
+         + COALESCE((SELECT SUM(v.bytes) FROM versions v JOIN videos o ON o.id = v.video \
+         WHERE o.owner = $1 AND v.state = 'published'), 0) AS BIGINT)";
+    let row = sqlx::query(query).bind(owner).fetch_one(&mut **tx).await?;
+    Ok(unsigned(row.try_get(0)?))
+}
+
+pub(crate) fn missing(video: VideoId) -> Error {
+    Error::NotFound { kind: "video", name: video.to_string() }
+}
+
+pub(crate) fn signed(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
+pub(crate) fn unsigned(bytes: i64) -> u64 {
+    u64::try_from(bytes).unwrap_or(0)
+}
+
+fn millis_of(time: SignedDuration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn part(row: &AnyRow) -> Result<Part, Error> {
+    Ok(Part {
+        start: unsigned(row.try_get("start")?),
+        length: unsigned(row.try_get("length")?),
+        object: row.try_get("object")?,
+    })
+}
+
+fn video(row: &AnyRow) -> Result<Video, Error> {
+    let info: Option<String> = row.try_get("info")?;
+    let info = info.map(|text| serde_json::from_str(&text).map_err(|_| Error::Damaged("info")));
+    let grace: Option<i64> = row.try_get("original_grace")?;
+    Ok(Video {
+        id: id(row, "id")?,
+        owner: row.try_get("owner")?,
+        name: row.try_get("name")?,
+        state: match row.try_get::<String, _>("state")?.as_str() {
+            "uploading" => VideoState::Uploading { received: unsigned(row.try_get("received")?) },
+            "stored" => VideoState::Stored,
+            _ => return Err(Error::Damaged("state")),
+        },
+        length: unsigned(row.try_get("length")?),
+        has_original: crate::db::flag(row, "has_key")?,
+        object: row.try_get("object")?,
+        original: grace.map_or(Original::Keep, |g| Original::DeleteAfter(SignedDuration::from_millis(g))),
+        original_delete_at: time(row, "original_delete_at")?,
+        info: info.transpose()?,
+        published: row.try_get("published")?,
+        created_at: time(row, "created_at")?.ok_or(Error::Damaged("created_at"))?,
+        expires_at: time(row, "expires_at")?,
+    })
+}
