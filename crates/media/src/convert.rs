@@ -31,7 +31,7 @@ pub fn convert(
     output: &Path,
     progress: &mut dyn FnMut(f64, Option<f64>),
 ) -> Result<Converted, MediaError> {
-    let source = Source::open(input)?;
+    let source = Source::open(input.into())?;
     let video = source.main_video()?;
     let codec = source.parameters(video)?.codec_id;
     let audio = source.best(ff::AVMediaType::AUDIO, video as i32);

@@ -13,6 +13,7 @@
 #![allow(clippy::unnecessary_cast)]
 
 mod aac;
+mod avio;
 mod clock;
 mod convert;
 mod damage;
@@ -31,6 +32,7 @@ mod splice;
 mod sys;
 mod writer;
 
+pub use avio::{Bytes, Input};
 pub use convert::{Converted, convert};
 pub use encoder::{EncodeSettings, Encoded, VideoEncoder};
 pub use error::MediaError;

@@ -1,12 +1,11 @@
 //! The packets of a file's main video and sound, by time stamp and hash: what a check needs to say
 //! that two files carry the same ones. Nothing is decoded.
 
-use std::path::Path;
-
 use domain::{Pts, TimeBase};
 use ffmpeg_sys_the_third as ff;
 use sha2::{Digest, Sha256};
 
+use crate::avio::Input;
 use crate::clock::Clock;
 use crate::source::Source;
 use crate::sys::{self, Packet};
@@ -56,8 +55,8 @@ impl Packets {
     ///
     /// # Errors
     /// As [`crate::Reader::open`].
-    pub fn open(path: &Path) -> Result<Self, MediaError> {
-        let source = Source::open(path)?;
+    pub fn open<'a>(input: impl Into<Input<'a>>) -> Result<Self, MediaError> {
+        let source = Source::open(input.into())?;
         let (info, video) = (source.info()?, source.main_video()?);
         let audio = source.best(ff::AVMediaType::AUDIO, video as i32);
         let clock = Clock::of(&source, video)?;
@@ -70,17 +69,18 @@ impl Packets {
         &self.info
     }
 
-    /// The next packet of a main stream, in order of the file; `None` at its end, and where it
-    /// cannot be read on.
+    /// The next packet of a main stream, in order of the file; `None` at its end, and where
+    /// a file cannot be read on.
     ///
     /// # Errors
-    /// A stream without a time base.
+    /// A stream without a time base; an input of bytes that cannot be read on.
     #[allow(clippy::should_implement_trait)] // Fallible, and not worth an iterator's contract.
     pub fn next(&mut self) -> Result<Option<PacketInfo>, MediaError> {
         loop {
             self.packet.reset();
             // SAFETY: open context, blank packet.
             let code = unsafe { ff::av_read_frame(self.source.as_ptr(), self.packet.as_ptr()) };
+            self.source.intact()?;
             if code < 0 {
                 // As in `Reader`: what was read so far counts.
                 return Ok(None);

@@ -1,12 +1,12 @@
 //! Demuxing and decoding, in one pass over the file, in decoding output order.
 
 use std::collections::VecDeque;
-use std::path::Path;
 use std::ptr;
 
 use domain::{Frame, Gop, Pts, TimeBase};
 use ffmpeg_sys_the_third as ff;
 
+use crate::avio::Input;
 use crate::clock::Clock;
 use crate::damage::Damage;
 use crate::gops::{Facts, Indexer, NotCopied};
@@ -124,14 +124,18 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Opens a file (or a folder holding an HLS playlist). `to_8bit`: convert deeper samples
+    /// Opens a file (or a folder holding an HLS playlist), or bytes. `to_8bit`: convert deeper samples
     /// instead of refusing them.
     ///
     /// # Errors
     /// [`MediaError::Input`] when it is not a readable video, [`MediaError::Refused`] when its kind
     /// is not taken.
-    pub fn open(path: &Path, streams: Streams, to_8bit: bool) -> Result<Self, MediaError> {
-        let source = Source::open(path)?;
+    pub fn open<'a>(
+        input: impl Into<Input<'a>>,
+        streams: Streams,
+        to_8bit: bool,
+    ) -> Result<Self, MediaError> {
+        let source = Source::open(input.into())?;
         let info = source.info()?;
         let video = source.main_video()?;
         refuse_kinds(&source, &info, to_8bit)?;
@@ -262,7 +266,7 @@ impl Reader {
     ///
     /// # Errors
     /// Damage is not an error (it is counted, and shows in [`Decoded::intact`]); a picture size
-    /// that changes is.
+    /// that changes is, and an input of bytes that cannot be read on.
     #[allow(clippy::should_implement_trait)] // Fallible, and not worth an iterator's contract.
     pub fn next(&mut self) -> Result<Option<Item>, MediaError> {
         loop {
@@ -356,6 +360,7 @@ impl Reader {
         self.packet.reset();
         // SAFETY: open context, blank packet.
         let code = unsafe { ff::av_read_frame(self.source.as_ptr(), self.packet.as_ptr()) };
+        self.source.intact()?;
         if code == AGAIN {
             return Ok(Read::Other);
         }

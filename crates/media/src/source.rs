@@ -1,8 +1,8 @@
 //! Opening untrusted files: allow-lists of containers, protocols and codecs, and limits.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Seek};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::ptr;
@@ -10,6 +10,7 @@ use std::ptr;
 use domain::{Pts, Size};
 use ffmpeg_sys_the_third as ff;
 
+use crate::avio::{Avio, Bytes, Input};
 use crate::info::orientation;
 use crate::sys::{self, Options};
 use crate::{AudioInfo, Codec, MediaError, MediaInfo, VideoInfo, playlist};
@@ -21,9 +22,12 @@ const CONTAINERS_HLS: &str = "hls,mpegts,mov,mp4,m4a,3gp,3g2,mj2";
 /// Largest picture decoded (8K and a bit), against decompression bombs.
 pub(crate) const MAX_PIXELS: i64 = 8192 * 4608;
 
+/// Bytes looked at to tell a playlist from a video.
+const HEAD: u64 = 1024;
+
 /// Says what is in a file. Nothing is decoded beyond what FFmpeg needs to name the streams.
-pub fn probe(path: &Path) -> Result<MediaInfo, MediaError> {
-    Source::open(path)?.info()
+pub fn probe<'a>(input: impl Into<Input<'a>>) -> Result<MediaInfo, MediaError> {
+    Source::open(input.into())?.info()
 }
 
 /// An opened container.
@@ -32,44 +36,86 @@ pub(crate) struct Source {
     context: *mut ff::AVFormatContext,
     /// MPEG-TS and HLS clocks start anywhere; the others start at zero on purpose.
     pub(crate) free_clock: bool,
+    /// What it is read through, unless FFmpeg opened the file; dropped after the context is closed.
+    avio: Option<Avio>,
 }
 
 // SAFETY: as for codec contexts: any thread, one at a time; not Sync.
 unsafe impl Send for Source {}
 
 impl Source {
-    /// Opens `path`; a folder stands for the HLS playlist in it.
-    pub(crate) fn open(path: &Path) -> Result<Self, MediaError> {
+    /// Opens an input; a folder stands for the HLS playlist in it.
+    pub(crate) fn open(input: Input<'_>) -> Result<Self, MediaError> {
         sys::init();
+        match input {
+            Input::Path(path) => Self::open_path(path),
+            Input::Bytes { name, bytes } => Self::open_bytes(name, bytes),
+        }
+    }
+
+    fn open_path(path: &Path) -> Result<Self, MediaError> {
         let input = |why: &str| MediaError::Input { path: path.to_owned(), why: why.to_owned() };
         let meta = path.metadata().map_err(|e| input(&e.to_string()))?;
         let path = if meta.is_dir() { playlist::in_folder(path)? } else { path.to_owned() };
         let (hls, containers) = Self::kind(&path)?;
-        let mut options = Options::new(&[
-            (c"format_whitelist", containers),
-            (c"protocol_whitelist", "file"),
-            (c"max_streams", "64"),
-        ])?;
         let url = CString::new(path.as_os_str().as_bytes())
             .map_err(|_| input("has a zero byte in its name"))?;
         // A path such as `concat:x` must stay a path.
         let url = [b"file:", url.as_bytes_with_nul()].concat();
-        let mut context = ptr::null_mut();
-        // SAFETY: `url` ends in NUL; on failure the call frees the context and leaves it null.
+        let url = CString::from_vec_with_nul(url).map_err(|_| sys::out_of_memory())?;
+        Self::open_as(path, &url, hls, Options::new(&limits(containers, "file"))?, None)
+    }
+
+    fn open_bytes(name: PathBuf, mut bytes: Box<dyn Bytes>) -> Result<Self, MediaError> {
+        let mut head = Vec::new();
+        let read = bytes.by_ref().take(HEAD).read_to_end(&mut head).and_then(|_| bytes.rewind());
+        if let Err(e) = read {
+            return Err(MediaError::Input { path: name, why: e.to_string() });
+        }
+        if head.is_empty() {
+            return Err(MediaError::Input { path: name, why: "is empty".to_owned() });
+        }
+        if playlist::looks_like_one(&head) {
+            let why = "is an HLS playlist; a playlist makes the reader open other files, so it is taken only \
+                       as a file of its own, never sealed";
+            return Err(MediaError::Refused { path: name, why: why.to_owned() });
+        }
+        let avio = Avio::new(bytes)?;
+        // There is no protocol of this name: nothing else is ever opened. Nor does a file name tell its kind.
+        Self::open_as(name, c"", false, Options::new(&limits(CONTAINERS, "none"))?, Some(avio))
+    }
+
+    fn open_as(
+        path: PathBuf,
+        url: &CStr,
+        free_clock: bool,
+        mut options: Options,
+        avio: Option<Avio>,
+    ) -> Result<Self, MediaError> {
+        // SAFETY: allocates or returns null, which is checked.
+        let mut context = unsafe { ff::avformat_alloc_context() };
+        if context.is_null() {
+            return Err(sys::out_of_memory());
+        }
+        // SAFETY: a fresh context. `pb` is for callers to set before it is opened; then it stays theirs. `url` ends
+        // in NUL; on failure the call frees the context and leaves it null.
         let code = unsafe {
-            ff::avformat_open_input(
-                &mut context,
-                url.as_ptr().cast(),
-                ptr::null(),
-                options.as_mut(),
-            )
+            if let Some(avio) = &avio {
+                (*context).pb = avio.as_ptr();
+            }
+            ff::avformat_open_input(&mut context, url.as_ptr(), ptr::null(), options.as_mut())
         };
         if code < 0 {
-            return Err(MediaError::Input { path, why: unreadable(code) });
+            let why = avio.as_ref().and_then(Avio::failed);
+            return Err(MediaError::Input {
+                path,
+                why: why.map_or(unreadable(code), str::to_owned),
+            });
         }
-        let mut source = Self { path, context, free_clock: hls };
+        let mut source = Self { path, context, free_clock, avio };
         // SAFETY: the context was opened above.
         let code = unsafe { ff::avformat_find_stream_info(context, ptr::null_mut()) };
+        source.intact()?;
         if code < 0 {
             return Err(source.input(unreadable(code)));
         }
@@ -77,11 +123,23 @@ impl Source {
         Ok(source)
     }
 
+    /// Whether all that was read so far could be read.
+    ///
+    /// # Errors
+    /// A reader that failed. To be asked after every read, whatever FFmpeg said: it may go on behind a hole, or
+    /// take it for the end, and then a changed original would be a short one.
+    pub(crate) fn intact(&self) -> Result<(), MediaError> {
+        match self.avio.as_ref().and_then(Avio::failed) {
+            Some(why) => Err(self.input(why)),
+            None => Ok(()),
+        }
+    }
+
     fn kind(path: &Path) -> Result<(bool, &'static str), MediaError> {
         let input = |why: String| MediaError::Input { path: path.to_owned(), why };
         let mut head = Vec::new();
         File::open(path)
-            .and_then(|f| f.take(1024).read_to_end(&mut head))
+            .and_then(|f| f.take(HEAD).read_to_end(&mut head))
             .map_err(|e| input(e.to_string()))?;
         if head.is_empty() {
             return Err(input("is empty".to_owned()));
@@ -266,6 +324,11 @@ impl Drop for Source {
         // SAFETY: owned here and opened by avformat_open_input.
         unsafe { ff::avformat_close_input(&mut self.context) }
     }
+}
+
+/// What FFmpeg may open, and how.
+fn limits(containers: &'static str, protocols: &'static str) -> [(&'static CStr, &'static str); 3] {
+    [(c"format_whitelist", containers), (c"protocol_whitelist", protocols), (c"max_streams", "64")]
 }
 
 fn unreadable(code: i32) -> String {

@@ -101,6 +101,43 @@ pub enum Error {
     /// A row holds something that this version did not write.
     #[error("database: {0} is damaged")]
     Damaged(&'static str),
+    /// An object of this name is there already.
+    #[error("there is an object {0:?} already")]
+    Exists(String),
+    /// An object has more bytes than were asked for.
+    #[error("{what} has more than {limit} bytes")]
+    TooLarge {
+        /// The object.
+        what: String,
+        /// The most that it may have.
+        limit: u64,
+    },
+    /// There are no such bytes in an object.
+    #[error("the object has {size} bytes: there are none where they were asked for")]
+    Range {
+        /// Bytes that it has.
+        size: u64,
+    },
+    /// The storage does not answer, or cannot just now: the same may succeed later.
+    #[error("the storage cannot be reached: {why}")]
+    Unavailable {
+        /// What it said.
+        why: String,
+    },
+    /// There is no space left to store something.
+    #[error("{what} does not fit: the storage is full")]
+    Full {
+        /// What was to be stored.
+        what: String,
+    },
+    /// The storage does not allow it.
+    #[error("{what}: not allowed: {why}")]
+    Denied {
+        /// What was to be read or stored.
+        what: String,
+        /// Why not.
+        why: String,
+    },
 }
 
 fn ids(found: &[PersonId]) -> String {

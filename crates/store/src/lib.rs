@@ -1,4 +1,4 @@
-//! What outlives a process of Garim: people, their consent, sealed templates, the audit log.
+//! What outlives a process of Garim: people, their consent, sealed templates, the audit log, objects.
 //!
 //! What belongs here: tables and the rules that must hold in one transaction (no template without
 //! consent, no change without its entry in the log), and the sealing of what is secret.
@@ -12,6 +12,7 @@ mod error;
 mod events;
 mod jobs;
 mod key;
+mod objects;
 mod people;
 mod versions;
 mod videos;
@@ -24,6 +25,7 @@ pub use error::Error;
 pub use events::Event;
 pub use jobs::{Beat, Failure, Fence, Job, Kind, NewJob, Retry, State};
 pub use key::KeySource;
+pub use objects::{Contents, Object, ObjectPath, Objects, Place, S3Config};
 pub use people::{Face, NewPerson, NewPhoto, Person, Template};
 pub use versions::{NewVersion, Version, VersionFile, VersionState};
 pub use videos::{
