@@ -302,6 +302,9 @@ pub enum PeopleCommand {
     Add(AddArgs),
     /// List everybody, and whether they agree to be seen.
     List {
+        /// Only people of this user.
+        #[arg(long, value_name = "NAME")]
+        user: Option<String>,
         /// Only people of this collection.
         #[arg(long, value_name = "NAME")]
         collection: Option<String>,
@@ -337,6 +340,9 @@ pub struct AddArgs {
     #[arg(required = true, value_name = "PHOTO|DIR")]
     pub photos: Vec<PathBuf>,
 
+    /// The user whose collection it is; the server's keys are for one user each.
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    pub user: String,
     /// Whose people they belong to: a streamer, an organisation.
     #[arg(long, value_name = "NAME", default_value = "default")]
     pub collection: String,

@@ -152,7 +152,8 @@ impl Store {
         self.woken.bump(Topic::Events);
         loop {
             let heard = listener.recv().await?;
-            let topic = [Topic::Jobs, Topic::Events].into_iter().find(|t| t.name() == heard.payload());
+            let topic =
+                [Topic::Jobs, Topic::Events].into_iter().find(|t| t.name() == heard.payload());
             topic.into_iter().for_each(|topic| self.woken.bump(topic));
         }
     }

@@ -307,7 +307,8 @@ impl Store {
         } else if last {
             end(&mut tx, fence, End::Failed(failure), now).await?;
         } else {
-            let wait = if retry == Retry::Now { SignedDuration::ZERO } else { backoff(fence.attempt) };
+            let wait =
+                if retry == Retry::Now { SignedDuration::ZERO } else { backoff(fence.attempt) };
             let update = "UPDATE jobs SET state = 'queued', run_at = $1, code = $2, message = $3, worker = NULL, \
                  lease_until = NULL WHERE id = $4 AND attempt = $5 AND state = 'running'";
             let updated = sqlx::query(update)
@@ -351,7 +352,12 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Fenced`] when the job is somebody else's by now.
-    pub async fn complete(&self, fence: &Fence, result: &Value, now: Timestamp) -> Result<(), Error> {
+    pub async fn complete(
+        &self,
+        fence: &Fence,
+        result: &Value,
+        now: Timestamp,
+    ) -> Result<(), Error> {
         let mut tx = self.begin().await?;
         end(&mut tx, fence, End::Done(result), now).await?;
         self.commit(tx, &[Topic::Jobs, Topic::Events]).await
@@ -364,7 +370,8 @@ impl Store {
     /// [`Error::NotFound`], also for jobs of other users.
     pub async fn cancel(&self, owner: &str, job: JobId, now: Timestamp) -> Result<Job, Error> {
         let mut tx = self.begin().await?;
-        let update = "UPDATE jobs SET cancel = 1 WHERE id = $1 AND owner = $2 RETURNING state, attempt";
+        let update =
+            "UPDATE jobs SET cancel = 1 WHERE id = $1 AND owner = $2 RETURNING state, attempt";
         let row = sqlx::query(update).bind(job.to_string()).bind(owner);
         let row = row.fetch_optional(&mut *tx).await?.ok_or_else(|| missing(job))?;
         let (state, attempt): (String, i64) = (row.try_get(0)?, row.try_get(1)?);

@@ -265,7 +265,8 @@ impl Store {
     ) -> Result<(), Error> {
         check_photos(photos)?;
         let mut tx = self.begin().await?;
-        let row = sqlx::query("SELECT sealed_key FROM people WHERE id = $1").bind(person.to_string());
+        let row =
+            sqlx::query("SELECT sealed_key FROM people WHERE id = $1").bind(person.to_string());
         let row = row.fetch_optional(&mut *tx).await?;
         let missing = || Error::NotFound { kind: "person", name: person.to_string() };
         let sealed: Vec<u8> = row.ok_or_else(missing)?.try_get(0)?;

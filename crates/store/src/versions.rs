@@ -111,7 +111,8 @@ impl Store {
         now: Timestamp,
     ) -> Result<i64, Error> {
         let mut tx = self.begin().await?;
-        let held = "UPDATE jobs SET progress = 1000 WHERE id = $1 AND attempt = $2 AND state = 'running'";
+        let held =
+            "UPDATE jobs SET progress = 1000 WHERE id = $1 AND attempt = $2 AND state = 'running'";
         let held = sqlx::query(held).bind(fence.job.to_string()).bind(fence.attempt);
         if held.execute(&mut *tx).await?.rows_affected() == 0 {
             return Err(Error::Fenced);
@@ -128,7 +129,8 @@ impl Store {
         let update = "UPDATE videos SET published = $1, original_delete_at = CASE WHEN original_grace IS NULL \
              OR sealed_key IS NULL THEN NULL ELSE original_grace + $2 END \
              WHERE id = $3 AND state = 'stored' RETURNING owner";
-        let row = sqlx::query(update).bind(number).bind(now.as_millisecond()).bind(new.video.to_string());
+        let row =
+            sqlx::query(update).bind(number).bind(now.as_millisecond()).bind(new.video.to_string());
         let row = row.fetch_optional(&mut *tx).await?.ok_or_else(|| missing(new.video))?;
         let owner: String = row.try_get(0)?;
         let mut result = result.clone();
@@ -139,7 +141,8 @@ impl Store {
         let urls = urls(&mut tx, new.video, number, &new.files).await?;
         let data = json!({"video": new.video, "version": number, "urls": urls, "purge": purge});
         let subject = new.video.to_string();
-        emit(&mut tx, NewEvent { owner: &owner, kind: "video.published", subject, data }, now).await?;
+        emit(&mut tx, NewEvent { owner: &owner, kind: "video.published", subject, data }, now)
+            .await?;
         self.commit(tx, &[Topic::Jobs, Topic::Events]).await?;
         Ok(number)
     }
@@ -160,8 +163,9 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn versions(&self, video: VideoId) -> Result<Vec<Version>, Error> {
-        let query =
-            format!("SELECT {COLUMNS} FROM versions WHERE video = $1 ORDER BY number DESC LIMIT 100");
+        let query = format!(
+            "SELECT {COLUMNS} FROM versions WHERE video = $1 ORDER BY number DESC LIMIT 100"
+        );
         let rows = sqlx::query(sqlx::AssertSqlSafe(query)).bind(video.to_string());
         rows.fetch_all(&self.pool).await?.iter().map(version).collect()
     }
@@ -196,7 +200,8 @@ impl Store {
             match shown_until(&mut tx, &people, now).await {
                 Ok(until) => {
                     // Longer consent was given meanwhile.
-                    let update = "UPDATE versions SET consent_until = $1 WHERE video = $2 AND number = $3";
+                    let update =
+                        "UPDATE versions SET consent_until = $1 WHERE video = $2 AND number = $3";
                     let update = sqlx::query(update).bind(until.map(|t| t.as_millisecond()));
                     update.bind(video.to_string()).bind(number).execute(&mut *tx).await?;
                 }
@@ -276,7 +281,8 @@ async fn shown_until(
 }
 
 async fn next_number(tx: &mut Transaction<'static, Any>, video: VideoId) -> Result<i64, Error> {
-    let query = "SELECT CAST(COALESCE(MAX(number), 0) + 1 AS BIGINT) FROM versions WHERE video = $1";
+    let query =
+        "SELECT CAST(COALESCE(MAX(number), 0) + 1 AS BIGINT) FROM versions WHERE video = $1";
     let row = sqlx::query(query).bind(video.to_string()).fetch_one(&mut **tx).await?;
     Ok(row.try_get(0)?)
 }
@@ -307,7 +313,8 @@ async fn insert(
         .execute(&mut **tx)
         .await?;
     for person in &new.shows {
-        let insert = "INSERT INTO shown (video, number, person) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
+        let insert =
+            "INSERT INTO shown (video, number, person) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
         let insert = sqlx::query(insert).bind(new.video.to_string()).bind(number);
         insert.bind(person.to_string()).execute(&mut **tx).await?;
     }

@@ -118,7 +118,10 @@ impl Store {
         check_text("the name of the video", &new.name)?;
         let (length, object) = match &new.source {
             Source::Upload(0) => {
-                return Err(Error::Invalid { what: "the length", why: "is 0: there is nothing to store" });
+                return Err(Error::Invalid {
+                    what: "the length",
+                    why: "is 0: there is nothing to store",
+                });
             }
             Source::Upload(length) if *length > MAX_LENGTH => {
                 return Err(Error::Invalid { what: "the length", why: "is more than 1 TiB" });
@@ -129,7 +132,7 @@ impl Store {
         let millis = now.as_millisecond();
         let id = VideoId::new(millis);
         let key = SealKey::random();
-        let sealed = self.wrap.seal(&key_context(id), key.as_bytes())?;
+        let sealed = self.wrap.seal(&key_context(id), &*key.to_bytes())?;
         let grace = match new.original {
             Original::Keep => None,
             Original::DeleteAfter(time) => Some(millis_of(time)),
@@ -151,7 +154,8 @@ impl Store {
             .execute(&mut *tx)
             .await?;
         let data = json!({"video": id, "name": new.name});
-        let event = NewEvent { owner: &new.owner, kind: "video.created", subject: id.to_string(), data };
+        let event =
+            NewEvent { owner: &new.owner, kind: "video.created", subject: id.to_string(), data };
         emit(&mut tx, event, now).await?;
         self.commit(tx, &[Topic::Events]).await?;
         Ok(id)
@@ -245,7 +249,8 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn set_info(&self, video: VideoId, info: &Value) -> Result<(), Error> {
-        let update = sqlx::query("UPDATE videos SET info = $1 WHERE id = $2").bind(info.to_string());
+        let update =
+            sqlx::query("UPDATE videos SET info = $1 WHERE id = $2").bind(info.to_string());
         update.bind(video.to_string()).execute(&self.pool).await?;
         Ok(())
     }
@@ -280,7 +285,8 @@ impl Store {
     /// # Errors
     /// [`Error::NoOriginal`] when it was destroyed, [`Error::NotFound`].
     pub async fn original_key(&self, owner: &str, video: VideoId) -> Result<SealKey, Error> {
-        let query = "SELECT sealed_key FROM videos WHERE id = $1 AND owner = $2 AND state <> 'deleted'";
+        let query =
+            "SELECT sealed_key FROM videos WHERE id = $1 AND owner = $2 AND state <> 'deleted'";
         let row = sqlx::query(query).bind(video.to_string()).bind(owner);
         let row = row.fetch_optional(&self.pool).await?.ok_or_else(|| missing(video))?;
         let sealed: Option<Vec<u8>> = row.try_get(0)?;
@@ -295,7 +301,9 @@ impl Store {
     /// # Errors
     /// [`Error::NotFound`], also for videos of other users and deleted ones.
     pub async fn video(&self, owner: &str, id: VideoId) -> Result<Video, Error> {
-        let query = format!("SELECT {COLUMNS} FROM videos WHERE id = $1 AND owner = $2 AND state <> 'deleted'");
+        let query = format!(
+            "SELECT {COLUMNS} FROM videos WHERE id = $1 AND owner = $2 AND state <> 'deleted'"
+        );
         let row = sqlx::query(sqlx::AssertSqlSafe(query)).bind(id.to_string()).bind(owner);
         video(&row.fetch_optional(&self.pool).await?.ok_or_else(|| missing(id))?)
     }
@@ -328,7 +336,12 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::NotFound`].
-    pub async fn delete_video(&self, owner: &str, id: VideoId, now: Timestamp) -> Result<(), Error> {
+    pub async fn delete_video(
+        &self,
+        owner: &str,
+        id: VideoId,
+        now: Timestamp,
+    ) -> Result<(), Error> {
         let mut tx = self.begin().await?;
         remove(&mut tx, owner, id, now).await?;
         self.commit(tx, &[Topic::Jobs, Topic::Events]).await?;
@@ -348,7 +361,16 @@ impl Store {
     ) -> Result<(), Error> {
         self.video(owner, id).await?;
         let mut tx = self.begin().await?;
-        crate::audit::append(self, &mut tx, actor, Action::DestroyOriginal, &id.to_string(), "", now).await?;
+        crate::audit::append(
+            self,
+            &mut tx,
+            actor,
+            Action::DestroyOriginal,
+            &id.to_string(),
+            "",
+            now,
+        )
+        .await?;
         if !shred(&mut tx, owner, id, now).await? {
             return Err(Error::NoOriginal(id));
         }
@@ -376,7 +398,8 @@ impl Store {
                     let detail = "the grace period is over";
                     let subject = video.to_string();
                     let action = Action::DestroyOriginal;
-                    crate::audit::append(self, &mut tx, "garim", action, &subject, detail, now).await?;
+                    crate::audit::append(self, &mut tx, "garim", action, &subject, detail, now)
+                        .await?;
                     shred(&mut tx, &owner, video, now).await?;
                 }
                 _ => remove(&mut tx, &owner, video, now).await?,
@@ -460,7 +483,8 @@ pub(crate) async fn discard(
     object: &str,
     now: Timestamp,
 ) -> Result<(), Error> {
-    let insert = "INSERT INTO garbage (object, since) VALUES ($1, $2) ON CONFLICT (object) DO NOTHING";
+    let insert =
+        "INSERT INTO garbage (object, since) VALUES ($1, $2) ON CONFLICT (object) DO NOTHING";
     sqlx::query(insert).bind(object).bind(now.as_millisecond()).execute(&mut **tx).await?;
     Ok(())
 }
@@ -490,7 +514,8 @@ pub(crate) async fn shred(
     }
     discard_parts(tx, video, now).await?;
     let data = json!({"video": video});
-    let event = NewEvent { owner, kind: "video.original_destroyed", subject: video.to_string(), data };
+    let event =
+        NewEvent { owner, kind: "video.original_destroyed", subject: video.to_string(), data };
     emit(tx, event, now).await?;
     Ok(true)
 }
@@ -510,7 +535,8 @@ async fn remove(
     }
     discard_parts(tx, video, now).await?;
     let purge = crate::versions::end_all(tx, video, "deleted", now).await?;
-    let stop = "UPDATE jobs SET cancel = 1 WHERE video = $1 AND state IN ('running', 'queued', 'waiting')";
+    let stop =
+        "UPDATE jobs SET cancel = 1 WHERE video = $1 AND state IN ('running', 'queued', 'waiting')";
     sqlx::query(stop).bind(video.to_string()).execute(&mut **tx).await?;
     let data = json!({"video": video, "purge": purge});
     let event = NewEvent { owner, kind: "video.deleted", subject: video.to_string(), data };
@@ -565,7 +591,8 @@ fn video(row: &AnyRow) -> Result<Video, Error> {
         length: unsigned(row.try_get("length")?),
         has_original: crate::db::flag(row, "has_key")?,
         object: row.try_get("object")?,
-        original: grace.map_or(Original::Keep, |g| Original::DeleteAfter(SignedDuration::from_millis(g))),
+        original: grace
+            .map_or(Original::Keep, |g| Original::DeleteAfter(SignedDuration::from_millis(g))),
         original_delete_at: time(row, "original_delete_at")?,
         info: info.transpose()?,
         published: row.try_get("published")?,

@@ -300,7 +300,10 @@ impl Store {
         let update = sqlx::query(update).bind(now.as_millisecond()).bind(delivery.to_string());
         let update = update.bind(webhook.to_string()).bind(owner).execute(&mut *tx).await?;
         if update.rows_affected() == 0 {
-            return Err(Error::NotFound { kind: "delivery that is over", name: delivery.to_string() });
+            return Err(Error::NotFound {
+                kind: "delivery that is over",
+                name: delivery.to_string(),
+            });
         }
         self.commit(tx, &[Topic::Events]).await
     }
@@ -313,10 +316,15 @@ fn check(address: &str, types: &[String]) -> Result<(), Error> {
         matches!(u.scheme(), "http" | "https") && u.has_host() && u.username().is_empty()
     });
     if !good || address.len() > MAX_URL {
-        return invalid("the address", "is not an http or https URL of at most 2000 bytes without a user");
+        return invalid(
+            "the address",
+            "is not an http or https URL of at most 2000 bytes without a user",
+        );
     }
     let is_type = |t: &String| {
-        !t.is_empty() && t.len() <= 64 && t.bytes().all(|b| b.is_ascii_lowercase() || b == b'.' || b == b'_')
+        !t.is_empty()
+            && t.len() <= 64
+            && t.bytes().all(|b| b.is_ascii_lowercase() || b == b'.' || b == b'_')
     };
     if types.len() > 32 || !types.iter().all(is_type) {
         return invalid("the types of events", "are more than 32, or not like job.done");

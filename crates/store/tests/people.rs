@@ -7,7 +7,8 @@ use std::path::Path;
 use jiff::{Span, Timestamp};
 use sqlx::{AnyPool, Executor};
 use store::{
-    Chain, Error, KeySource, NewConsent, NewPerson, NewPhoto, Scope, Standing, Store, Template,
+    Chain, Error, KeySource, Location, NewConsent, NewPerson, NewPhoto, Scope, Standing, Store,
+    Template,
 };
 
 fn at(second: i64) -> Timestamp {
@@ -15,7 +16,7 @@ fn at(second: i64) -> Timestamp {
 }
 
 async fn open(dir: &Path) -> Result<Store, Error> {
-    Store::open(&dir.join("db"), &KeySource::File(dir.join("server.key"))).await
+    Store::open(&Location::Folder(dir.join("db")), &KeySource::File(dir.join("server.key"))).await
 }
 
 /// The database without the rules of [`Store`].
@@ -37,6 +38,7 @@ fn new(name: &str, collection: &str) -> NewPerson {
         template: Template::new(template(start)),
     };
     NewPerson {
+        owner: "default".to_owned(),
         collection: collection.to_owned(),
         name: name.to_owned(),
         photos: vec![photo(0.5), photo(0.25)],
@@ -96,8 +98,8 @@ async fn names_are_unique_in_a_collection_and_may_be_ambiguous_across_them() {
     store.add_person(&new("Mina", "café"), "test", at(0)).await.unwrap();
     let ambiguous = store.person("Mina").await.err().unwrap().to_string();
     assert!(ambiguous.contains("several collections"), "{ambiguous}");
-    assert_eq!(store.people(Some("shop")).await.unwrap().len(), 1);
-    assert!(matches!(store.people(Some("bar")).await, Err(Error::NotFound { .. })));
+    assert_eq!(store.people(None, Some("shop")).await.unwrap().len(), 1);
+    assert!(matches!(store.people(None, Some("bar")).await, Err(Error::NotFound { .. })));
     assert!(matches!(store.person("Jun").await, Err(Error::NotFound { .. })));
 }
 
@@ -117,7 +119,7 @@ async fn what_makes_no_sense_is_refused_and_nothing_is_stored() {
     for person in [nobody, broken, unasked] {
         assert!(store.add_person(&person, "test", at(0)).await.is_err());
     }
-    assert!(store.people(None).await.unwrap().is_empty());
+    assert!(store.people(None, None).await.unwrap().is_empty());
     assert_eq!(store.entries(0).await.unwrap(), []);
 }
 
@@ -143,7 +145,7 @@ async fn nothing_secret_is_on_disk_and_nothing_at_all_after_a_removal() {
     store.remove_person(id, "test", at(1)).await.unwrap();
     assert!(!contains(&key) && !contains(b"Mina of the shop"));
     assert!(matches!(store.remove_person(id, "test", at(1)).await, Err(Error::NotFound { .. })));
-    assert!(store.enrolled("shop").await.unwrap().is_empty());
+    assert!(store.enrolled("default", "shop").await.unwrap().is_empty());
     let actions: Vec<String> =
         store.entries(0).await.unwrap().into_iter().map(|e| e.action).collect();
     assert_eq!(actions, ["enrol", "grant", "delete"]);
@@ -175,7 +177,10 @@ async fn another_key_does_not_open_the_database_and_a_lost_one_is_not_replaced()
     drop(open(dir.path()).await.unwrap());
     let folder = dir.path().join("db");
     let given = KeySource::Given("ab".repeat(32).into());
-    assert!(matches!(Store::open(&folder, &given).await, Err(Error::WrongKey)));
+    assert!(matches!(
+        Store::open(&Location::Folder(folder.clone()), &given).await,
+        Err(Error::WrongKey)
+    ));
     std::fs::remove_file(dir.path().join("server.key")).unwrap();
     assert!(matches!(open(dir.path()).await, Err(Error::Key { .. })));
     assert!(!dir.path().join("server.key").exists());
@@ -233,6 +238,6 @@ async fn many_at_once_lose_nothing() {
         added += usize::from(task.await.unwrap());
     }
     assert_eq!(added, 20, "each name once");
-    assert_eq!(stores[0].people(Some("shop")).await.unwrap().len(), 20);
+    assert_eq!(stores[0].people(None, Some("shop")).await.unwrap().len(), 20);
     assert!(matches!(stores[1].check_log().await.unwrap(), Chain::Whole { entries: 40, .. }));
 }

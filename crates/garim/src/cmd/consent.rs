@@ -43,7 +43,7 @@ fn list(person: Option<&str>, common: &StoreOutArgs) -> Result<()> {
     let opened = Opened::there(&common.store)?;
     let people = match person {
         Some(name) => vec![opened.run(opened.store.person(name))?],
-        None => opened.run(opened.store.people(None))?,
+        None => opened.run(opened.store.people(None, None))?,
     };
     for person in &people {
         for consent in opened.run(opened.store.consents(person.id))? {

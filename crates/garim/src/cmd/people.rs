@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use pipeline::{EnrolSpec, Examined, Reason, Refusal};
 use serde_json::json;
 use store::{
-    Consent, Error, KeySource, NewConsent, NewPerson, NewPhoto, Person, Scope, Standing, Store,
-    Template,
+    Consent, Error, KeySource, Location, NewConsent, NewPerson, NewPhoto, Person, Scope, Standing,
+    Store, Template,
 };
 use vision::Embedding;
 
@@ -24,7 +24,9 @@ const MAX_PHOTO: u64 = 32 << 20;
 pub fn run(args: &PeopleArgs) -> Result<ExitCode> {
     match &args.command {
         PeopleCommand::Add(args) => add(args),
-        PeopleCommand::List { collection, common } => list(collection.as_deref(), common),
+        PeopleCommand::List { user, collection, common } => {
+            list(user.as_deref(), collection.as_deref(), common)
+        }
         PeopleCommand::Show { person, common } => show(person, common),
         PeopleCommand::Remove { person, store } => {
             let opened = Opened::there(store)?;
@@ -74,7 +76,8 @@ impl Opened {
             Ok(key) if !key.is_empty() => KeySource::Given(key.into()),
             _ => KeySource::File(folder.join("server.key")),
         };
-        let store = runtime.block_on(Store::open(folder, &key));
+        let location = Location::Folder(folder.to_owned());
+        let store = runtime.block_on(Store::open(&location, &key));
         let store = store.with_context(|| folder.display().to_string())?;
         let actor = format!("uid {}", rustix::process::getuid().as_raw());
         Ok(Self { runtime, store, actor })
@@ -119,7 +122,7 @@ fn add(args: &AddArgs) -> Result<ExitCode> {
     if answers.len() != photos.len() {
         bail!("{} of {} photos were looked at", answers.len(), photos.len());
     }
-    let known = opened.run(opened.store.enrolled(&args.collection))?;
+    let known = opened.run(opened.store.enrolled(&args.user, &args.collection))?;
     for (photo, answer) in photos.iter().zip(&mut answers) {
         refuse_known(photo, answer, &known)?;
     }
@@ -135,6 +138,7 @@ fn add(args: &AddArgs) -> Result<ExitCode> {
         }
     }
     let new = NewPerson {
+        owner: args.user.clone(),
         collection: args.collection.clone(),
         name: args.name.clone(),
         photos: enrolled,
@@ -207,9 +211,9 @@ fn tell_refused(refused: &[&Refusal], photos: usize, json: bool) -> ExitCode {
     success(false)
 }
 
-fn list(collection: Option<&str>, common: &StoreOutArgs) -> Result<ExitCode> {
+fn list(user: Option<&str>, collection: Option<&str>, common: &StoreOutArgs) -> Result<ExitCode> {
     let opened = Opened::there(&common.store)?;
-    let people = opened.run(opened.store.people(collection))?;
+    let people = opened.run(opened.store.people(user, collection))?;
     for person in &people {
         let consents = opened.run(opened.store.consents(person.id))?;
         tell(person, &consents, common.json);
@@ -224,15 +228,15 @@ fn tell(person: &Person, consents: &[Consent], json: bool) {
     let now = Timestamp::now();
     let videos = Standing::of(consents, Scope::Videos, now);
     let live = Standing::of(consents, Scope::Live, now);
-    let Person { id, collection, name, photos, created_at } = person;
+    let Person { id, owner, collection, name, photos, created_at } = person;
     if json {
         print(json!({
-            "id": id, "name": name, "collection": collection, "photos": photos, "enrolled_at": created_at,
+            "id": id, "name": name, "user": owner, "collection": collection, "photos": photos, "enrolled_at": created_at,
             "kept_in": {"videos": videos.is_given(), "live": live.is_given()},
         }));
     } else {
         print(format_args!(
-            "{id}  {name} ({collection}), {photos} photos; videos: {videos}; live: {live}"
+            "{id}  {name} ({owner}/{collection}), {photos} photos; videos: {videos}; live: {live}"
         ));
     }
 }
