@@ -1,0 +1,146 @@
+//! What a server and a worker share: the database, the objects, a folder for what is being worked on.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use domain::{JobId, VideoId};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use rustix::fs::{FlockOperation, flock};
+use store::{ObjectPath, Objects, Store};
+
+/// Everything that work needs. Clones are the same.
+#[derive(Clone)]
+pub struct Service {
+    pub store: Store,
+    pub objects: Objects,
+    pub staging: Arc<Staging>,
+}
+
+/// A folder of this process for files that are being worked on: sealed originals and covered results. It goes
+/// with the process; what a killed one left, the next one sweeps.
+pub struct Staging {
+    folder: PathBuf,
+    // Holds the lock that says that somebody still works here.
+    _lock: File,
+}
+
+/// File in a staging folder whose lock its process holds.
+const LOCK: &str = "lock";
+
+impl Staging {
+    /// Makes a folder in `data` and removes those of processes that are gone.
+    pub fn open(data: &Path) -> Result<Self> {
+        let parent = data.join("staging");
+        make(&parent)?;
+        sweep(&parent)?;
+        let folder = parent.join(JobId::new(Timestamp::now().as_millisecond()).to_string());
+        make(&folder)?;
+        let path = folder.join(LOCK);
+        let lock = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+        let lock = lock.with_context(|| path.display().to_string())?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive)
+            .with_context(|| format!("{}: cannot be locked", path.display()))?;
+        Ok(Self { folder, _lock: lock })
+    }
+
+    /// A new folder for one attempt of a job; removed when dropped.
+    pub fn room(&self, job: JobId, attempt: i64) -> Result<Room> {
+        let folder = self.folder.join(format!("{job}.{attempt}"));
+        make(&folder)?;
+        Ok(Room { folder })
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// The folder of one attempt.
+pub struct Room {
+    folder: PathBuf,
+}
+
+impl Room {
+    /// A file in it.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn make(folder: &Path) -> Result<()> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.with_context(|| format!("{}: cannot be made", folder.display()))
+}
+
+/// Removes the folders whose lock nobody holds.
+fn sweep(parent: &Path) -> Result<()> {
+    for entry in fs::read_dir(parent).with_context(|| parent.display().to_string())? {
+        let folder = entry?.path();
+        // A folder without a lock file is being made just now, or its process died doing so: left for the next.
+        let Ok(lock) = OpenOptions::new().write(true).open(folder.join(LOCK)) else { continue };
+        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            let _ = fs::remove_dir_all(&folder);
+        }
+    }
+    Ok(())
+}
+
+/// Folder of the objects that an attempt of a job makes: `vod/{user}/{yyyyMMddHHmm}-{video}/{job}.{attempt}`,
+/// the time of the video in UTC.
+pub fn vod_folder(
+    user: &str,
+    video: VideoId,
+    created: Timestamp,
+    job: JobId,
+    attempt: i64,
+) -> Result<ObjectPath, store::Error> {
+    let stamp = created.to_zoned(TimeZone::UTC).strftime("%Y%m%d%H%M");
+    format!("vod/{user}/{stamp}-{video}/{job}.{attempt}").parse()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_killed_process_left_is_swept_and_what_a_running_one_has_is_not() {
+        let data = tempfile::tempdir().unwrap();
+        let running = Staging::open(data.path()).unwrap();
+        let room = running.room(JobId::new(0), 1).unwrap();
+        fs::write(room.file("original"), b"sealed").unwrap();
+        // A killed process: its folder and lock file are there, and nobody holds the lock.
+        let killed = data.path().join("staging/killed");
+        fs::create_dir(&killed).unwrap();
+        fs::write(killed.join(LOCK), b"").unwrap();
+        fs::write(killed.join("out.mp4"), b"half").unwrap();
+        let next = Staging::open(data.path()).unwrap();
+        assert!(!killed.exists());
+        assert!(room.file("original").exists());
+        let folder = next.folder.clone();
+        drop(next);
+        assert!(!folder.exists());
+        let path = room.file("");
+        drop(room);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn objects_of_a_video_are_found_by_its_time_in_utc() {
+        let at: Timestamp = "2026-11-25T23:05:59+09:00".parse().unwrap();
+        let (video, job) = (VideoId::new(1), JobId::new(2));
+        let folder = vod_folder("mina", video, at, job, 3).unwrap();
+        assert_eq!(folder.as_str(), format!("vod/mina/202611251405-{video}/{job}.3"));
+    }
+}
