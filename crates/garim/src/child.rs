@@ -14,12 +14,13 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
-use pipeline::{EnrolSpec, JobSpec, Phase, Progress, RenderSpec, VerifySpec};
+use pipeline::{EnrolSpec, Input, JobSpec, Phase, Progress, RenderSpec, VerifySpec};
 use rustix::process::{
     DumpableBehavior, Resource, Rlimit, Signal, set_dumpable_behavior,
     set_parent_process_death_signal, setrlimit,
 };
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 /// What a child is to do.
 #[derive(Debug, Serialize, Deserialize)]
@@ -31,12 +32,13 @@ pub enum Task {
     Verify(VerifySpec),
     /// Looks at photos of somebody who is to be enrolled.
     Examine(EnrolSpec),
+    /// Plain files only: what it writes is uncovered, and must not lie beside a sealed original.
     Convert {
         input: PathBuf,
         output: PathBuf,
     },
     Probe {
-        input: PathBuf,
+        input: Input,
     },
 }
 
@@ -96,7 +98,9 @@ fn start(task: &Task) -> Result<Child> {
         .spawn()
         .context("the child process cannot be started")?;
     let mut stdin = child.stdin.take().context("the child has no stdin")?;
-    stdin.write_all(&serde_json::to_vec(task)?).context("the child does not listen")?;
+    // It may hold the key of a sealed original.
+    let task = Zeroizing::new(serde_json::to_vec(task)?);
+    stdin.write_all(&task).context("the child does not listen")?;
     Ok(child)
 }
 
@@ -214,7 +218,7 @@ fn died(status: ExitStatus, words: &[String]) -> anyhow::Error {
 /// The child's side: reads its task, does it, says how it went. The result is also its exit code.
 pub fn serve() -> Result<bool> {
     harden()?;
-    let mut text = String::new();
+    let mut text = Zeroizing::new(String::new());
     io::stdin().take(MAX_TASK).read_to_string(&mut text)?;
     let task: Task = serde_json::from_str(&text).context("no task on stdin")?;
     let tell = |message: &Message| -> Result<()> {
@@ -246,7 +250,7 @@ fn work(task: &Task, tell: &mut dyn FnMut(Progress)) -> Result<serde_json::Value
         Task::Render(spec) => serde_json::to_value(pipeline::render_plan(spec, tell)?)?,
         Task::Verify(spec) => serde_json::to_value(pipeline::verify(spec, tell)?)?,
         Task::Examine(spec) => serde_json::to_value(pipeline::examine(spec)?)?,
-        Task::Probe { input } => serde_json::to_value(media::probe(input)?)?,
+        Task::Probe { input } => serde_json::to_value(media::probe(input.open()?)?)?,
         Task::Convert { input, output } => {
             let mut last = Instant::now();
             let converted = media::convert(input, output, &mut |done, total| {

@@ -63,7 +63,7 @@ pub fn enrol(
             KnownBy::Photos(paths) => {
                 let mut photos = Vec::with_capacity(paths.len());
                 for path in paths {
-                    let photo = photo::read(path)?;
+                    let photo = photo::read(&path.as_path().into())?;
                     let shown = path.display().to_string();
                     let upright = Orientation::default();
                     let face = enrol_photo(detector, recognizer, photo.frame(), upright, &shown)?;
@@ -151,7 +151,7 @@ pub fn examine(spec: &EnrolSpec) -> Result<Vec<Examined>, JobError> {
     let mut faces = Vec::new();
     for path in &spec.photos {
         let name = path.display().to_string();
-        let face = photo::read(path).and_then(|photo| {
+        let face = photo::read(&path.as_path().into()).and_then(|photo| {
             let upright = Orientation::default();
             Ok(examine_photo(&mut detector, &mut recognizer, photo.frame(), upright, &name)?)
         });

@@ -25,6 +25,9 @@ pub enum JobError {
     /// A job without an output.
     #[error("{}: neither a covered file nor a plan is asked for", .0.display())]
     NothingToWrite(PathBuf),
+    /// A picture of uncovered faces, of an original that is sealed so that none is on a disk.
+    #[error("{}: is sealed, so no contact sheet is made of it: it would show faces uncovered", .0.display())]
+    SheetOfSealed(PathBuf),
     /// A still picture could not be read or written.
     #[error("{}: {why}", path.display())]
     Picture {

@@ -2,7 +2,7 @@
 //! (`garim::cmd`), so everything it needs is in the [`JobSpec`].
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -17,10 +17,11 @@ use vision::models::{self, Installed};
 use vision::{Detector, Engine, FaceDetector, Gallery, Recognizer, identify};
 
 use crate::analyse::{Analysed, Analyst, analyse};
+use crate::input::sha256;
 use crate::render::{Order, Rendered, render};
 use crate::report::{FileHash, Report, Times};
 use crate::sheet::Sheet;
-use crate::{JobError, KeepSpec, enrol, photo, replan};
+use crate::{Input, JobError, KeepSpec, enrol, photo};
 
 /// Progress is told at most this often.
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
@@ -46,8 +47,8 @@ pub enum Speed {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct JobSpec {
-    /// Video, HLS playlist, folder holding one, or photo.
-    pub input: PathBuf,
+    /// Video or photo.
+    pub input: Input,
     /// Whether `input` is a still picture.
     pub still: bool,
     /// Where to write the covered file; `None`: the file is only analysed.
@@ -111,7 +112,10 @@ pub struct Progress {
 /// Any failure; what was written so far is incomplete and must not be used.
 pub fn run(spec: &JobSpec, emit: &mut dyn FnMut(Progress)) -> Result<Report, JobError> {
     if spec.output.is_none() {
-        replan::refuse_playlist(&spec.input)?;
+        spec.input.refuse_playlist()?;
+    }
+    if spec.contact_sheet.is_some() {
+        spec.input.refuse_sheet()?;
     }
     let policy = Policy::new(spec.effect, spec.cells, spec.shape, spec.pad)?;
     let installed = models::locate()?;
@@ -133,7 +137,7 @@ pub fn run(spec: &JobSpec, emit: &mut dyn FnMut(Progress)) -> Result<Report, Job
         policy: &policy,
         memory: if spec.output.is_some() { KEPT_FRAMES } else { 0 },
     };
-    let input = FileHash { path: spec.input.clone(), sha256: sha256(&spec.input)? };
+    let input = FileHash { path: spec.input.path.clone(), sha256: spec.input.sha256()? };
     let job = Job { spec, installed: &installed, engine: &engine, analyst, input };
     if spec.still { job.still(detector, emit) } else { job.video(detector, emit) }
 }
@@ -159,7 +163,7 @@ impl Job<'_> {
         let analyse = started.elapsed();
         let Some(output) = &spec.output else {
             if let Some(sheet) = &mut sheet {
-                sheet.fill(Reader::open(&spec.input, Streams::Video, spec.to_8bit)?)?;
+                sheet.fill(Reader::open(spec.input.open()?, Streams::Video, spec.to_8bit)?)?;
             }
             let times = Times { analyse, ..Times::default() };
             return self.finish(&analysed, &not_rendered(&analysed), sheet, times);
@@ -190,7 +194,7 @@ impl Job<'_> {
         emit: &mut dyn FnMut(Progress),
     ) -> Result<Analysed, JobError> {
         let spec = self.spec;
-        let reader = Reader::open(&spec.input, Streams::Video, spec.to_8bit)?;
+        let reader = Reader::open(spec.input.open()?, Streams::Video, spec.to_8bit)?;
         let mut told = Teller::new(Phase::Analyse, reader.info().video.frames);
         let workers = thread::available_parallelism().map_or(1, NonZeroUsize::get).min(8);
         let mut detectors: Vec<Box<dyn Detector>> = vec![Box::new(detector)];
@@ -200,7 +204,7 @@ impl Job<'_> {
         let analysed = analyse(reader, detectors, &self.analyst, &mut |n| told.tell(n, emit))?;
         if analysed.times.is_empty() {
             return Err(MediaError::Input {
-                path: spec.input.clone(),
+                path: spec.input.path.clone(),
                 why: "holds no picture that can be decoded".to_owned(),
             }
             .into());
@@ -266,7 +270,7 @@ impl Job<'_> {
         let output = match (&spec.output, &plan) {
             (Some(path), _) => FileHash { path: path.clone(), sha256: sha256(path)? },
             (None, Some(plan)) => plan.clone(),
-            (None, None) => return Err(JobError::NothingToWrite(spec.input.clone())),
+            (None, None) => return Err(JobError::NothingToWrite(spec.input.path.clone())),
         };
         let names = self.names();
         Ok(Report::new(analysed, rendered, &names, &self.input, output, plan, models, &times))
@@ -322,24 +326,6 @@ fn write_json(path: &Path, value: &impl Serialize) -> Result<(), JobError> {
     serde_json::to_writer(&mut out, value).map_err(|e| output(e.to_string()))?;
     io::Write::flush(&mut out).map_err(|e| output(e.to_string()))?;
     Ok(())
-}
-
-/// SHA-256 of a file in hexadecimal; of a playlist's text, not of its segments; empty for a folder.
-pub(crate) fn sha256(path: &Path) -> Result<String, JobError> {
-    let input = |e: io::Error| MediaError::Input { path: path.to_owned(), why: e.to_string() };
-    if path.is_dir() {
-        return Ok(String::new());
-    }
-    let mut file = File::open(path).map_err(input)?;
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        let n = file.read(&mut buffer).map_err(input)?;
-        if n == 0 {
-            return Ok(hex(hasher));
-        }
-        hasher.update(&buffer[..n]);
-    }
 }
 
 pub(crate) fn hex(hasher: Sha256) -> String {

@@ -13,6 +13,7 @@
 mod analyse;
 mod enrol;
 mod error;
+mod input;
 mod job;
 mod kept;
 mod photo;
@@ -30,6 +31,7 @@ pub use enrol::{
     EnrolSpec, Examined, KeepSpec, KnownBy, Reason, Refusal, Templates, enrol, examine,
 };
 pub use error::JobError;
+pub use input::Input;
 pub use job::{JobSpec, Phase, Progress, Speed, run};
 pub use replan::{RenderSpec, render_plan};
 pub use report::{

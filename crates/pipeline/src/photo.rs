@@ -1,7 +1,7 @@
 //! Still pictures: JPEG, PNG and WebP. Turned upright, covered, and written without their metadata.
 
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Write};
+use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use domain::{
@@ -14,13 +14,13 @@ use image::codecs::webp::WebPEncoder;
 use image::{
     DynamicImage, ExtendedColorType, ImageDecoder, ImageEncoder, ImageFormat, ImageReader, Limits,
 };
-use media::ReadStats;
+use media::{Bytes, ReadStats};
 use redact::{Analysis, Painter, Redacted, RedactionPlan, Seen, ShownSpan};
 use vision::track::Followed;
 use vision::{Detector, DetectorModel, Pass, Suspects};
 
 use crate::analyse::{Analysed, Analyst, compare};
-use crate::{JobError, schedule};
+use crate::{Input, JobError, schedule};
 
 /// Longest side of a photo, in pixels.
 const MAX_SIDE: u32 = 20_000;
@@ -47,10 +47,11 @@ impl Photo {
 }
 
 /// Reads a photo; its orientation tag is applied, all other metadata forgotten.
-pub(crate) fn read(path: &Path) -> Result<Photo, JobError> {
-    let bad = |why: String| JobError::Picture { path: path.to_owned(), why };
-    let file = File::open(path).map_err(|e| bad(e.to_string()))?;
-    let mut reader = ImageReader::new(BufReader::new(file))
+pub(crate) fn read(input: &Input) -> Result<Photo, JobError> {
+    let bad = |why: String| JobError::Picture { path: input.path.clone(), why };
+    let mut bytes = input.bytes().map_err(|e| bad(e.to_string()))?;
+    let animated = is_animated(&mut bytes).map_err(|e| bad(e.to_string()))?;
+    let mut reader = ImageReader::new(BufReader::new(bytes))
         .with_guessed_format()
         .map_err(|e| bad(e.to_string()))?;
     let format = match reader.format() {
@@ -70,7 +71,7 @@ pub(crate) fn read(path: &Path) -> Result<Photo, JobError> {
         Ok(image)
     })();
     let image = decoded.map_err(|e: image::ImageError| bad(format!("cannot be decoded: {e}")))?;
-    if format == ImageFormat::WebP && is_animated(path) {
+    if format == ImageFormat::WebP && animated {
         return Err(bad("is animated; only still pictures are taken".to_owned()));
     }
     let base = TimeBase::new(1, 1).ok_or(JobError::Panicked("time base"))?;
@@ -78,10 +79,11 @@ pub(crate) fn read(path: &Path) -> Result<Photo, JobError> {
 }
 
 /// Whether the header of an extended WebP announces animation (RFC 9649, section 2.7).
-fn is_animated(path: &Path) -> bool {
-    let mut head = [0; 21];
-    let read = File::open(path).and_then(|mut f| std::io::Read::read_exact(&mut f, &mut head));
-    read.is_ok() && &head[12..16] == b"VP8X" && head[20] & 2 != 0
+fn is_animated(bytes: &mut dyn Bytes) -> io::Result<bool> {
+    let mut head = Vec::new();
+    bytes.take(21).read_to_end(&mut head)?;
+    bytes.rewind()?;
+    Ok(head.get(12..16) == Some(b"VP8X") && head.get(20).is_some_and(|flags| flags & 2 != 0))
 }
 
 fn to_frame(image: &DynamicImage, pts: Pts, format: ImageFormat) -> Photo {

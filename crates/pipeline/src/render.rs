@@ -11,10 +11,10 @@ use media::{
 };
 use redact::{Cover, Painter, Reason, RedactionPlan};
 
-use crate::JobError;
 use crate::report::Rendering;
 use crate::sheet::Sheet;
 use crate::threads::spawn;
+use crate::{Input, JobError};
 
 /// Decoded frames, groups and audio packets waiting to be painted and written, at most.
 const WAITING: usize = 4;
@@ -24,7 +24,7 @@ const LEAST_COPIED: f64 = 0.3;
 
 /// What is rendered, from what, how.
 pub(crate) struct Order<'a> {
-    pub(crate) input: &'a Path,
+    pub(crate) input: &'a Input,
     pub(crate) to_8bit: bool,
     pub(crate) plan: &'a RedactionPlan,
     pub(crate) settings: &'a EncodeSettings,
@@ -67,7 +67,7 @@ pub(crate) fn render(
             other => return other,
         },
     };
-    let mut reader = Reader::open(order.input, Streams::VideoAndAudio, order.to_8bit)?;
+    let mut reader = Reader::open(order.input.open()?, Streams::VideoAndAudio, order.to_8bit)?;
     if let Some((frames, stats)) = kept {
         reader.replay(frames, stats);
     }
@@ -105,7 +105,7 @@ fn render_spliced(
     sheet: Option<&mut Sheet>,
     progress: &mut dyn FnMut(u64),
 ) -> Result<Rendered, JobError> {
-    let mut reader = Reader::open(order.input, Streams::VideoAndAudio, order.to_8bit)?;
+    let mut reader = Reader::open(order.input.open()?, Streams::VideoAndAudio, order.to_8bit)?;
     let groups = sections.len() as u64;
     let copied: Vec<usize> = (0..sections.len()).filter(|&at| sections[at].copy).collect();
     let splice = open_splice(&mut reader, sections.clone(), order.plan)?;
@@ -139,7 +139,7 @@ fn show(order: &Order<'_>, mut sections: Vec<Section>, sheet: &mut Sheet) -> Res
         let frames = section.first..section.first + order.plan.gop_frames(at);
         section.copy = !sheet.wants(frames);
     }
-    let mut reader = Reader::open(order.input, Streams::Video, order.to_8bit)?;
+    let mut reader = Reader::open(order.input.open()?, Streams::Video, order.to_8bit)?;
     open_splice(&mut reader, sections, order.plan)?;
     sheet.fill(reader)
 }
@@ -288,7 +288,7 @@ fn write(
 
 fn copy(order: &Order<'_>, group: Copied, track: &mut Track<'_>) -> Result<(), JobError> {
     let leave = order.plan.clear(group.at, group.sha256).ok_or_else(|| MediaError::Input {
-        path: order.input.to_owned(),
+        path: order.input.path.clone(),
         why: "changed while it was read; run the job again".to_owned(),
     })?;
     track.end_run()?;

@@ -13,17 +13,18 @@ use sha2::{Digest, Sha256};
 use vision::track::Followed;
 
 use crate::analyse::Analysed;
-use crate::job::{Teller, hex, sha256};
+use crate::input::sha256;
+use crate::job::{Teller, hex};
 use crate::render::{Order, Rendered, render};
 use crate::report::{ByHand, FileHash, Report, Times};
-use crate::{JobError, Phase, Progress, photo};
+use crate::{Input, JobError, Phase, Progress, photo};
 
 /// Everything that rendering by a plan needs to know. `output` is a temporary name.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RenderSpec {
     /// The video or photo that was analysed.
-    pub input: PathBuf,
+    pub input: Input,
     /// Whether `input` is a still picture.
     pub still: bool,
     /// The plan.
@@ -47,13 +48,13 @@ pub struct RenderSpec {
 /// is incomplete and must not be used.
 pub fn render_plan(spec: &RenderSpec, emit: &mut dyn FnMut(Progress)) -> Result<Report, JobError> {
     let started = Instant::now();
-    refuse_playlist(&spec.input)?;
+    spec.input.refuse_playlist()?;
     let refused = |why: PlanError| JobError::Plan { path: spec.plan.clone(), why };
     let bytes = read(&spec.plan)?;
     let plan_sha256 = hex(Sha256::new_with_prefix(&bytes));
     let document = PlanDocument::parse(&bytes).map_err(refused)?;
     drop(bytes); // Up to a GiB.
-    let input = FileHash { path: spec.input.clone(), sha256: sha256(&spec.input)? };
+    let input = FileHash { path: spec.input.path.clone(), sha256: spec.input.sha256()? };
     let plan = document.for_input(&input.sha256).map_err(refused)?;
 
     let rendered = if spec.still {
@@ -119,22 +120,4 @@ fn read(path: &Path) -> Result<Vec<u8>, JobError> {
     let file = File::open(path).map_err(input)?;
     file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(input)?;
     Ok(bytes)
-}
-
-/// A playlist's hash says nothing about its segments, so no plan can say that they are the same.
-///
-/// # Errors
-/// `input` is a playlist or a folder.
-pub(crate) fn refuse_playlist(input: &Path) -> Result<(), JobError> {
-    let playlist = input.extension().is_some_and(|e| e.eq_ignore_ascii_case("m3u8"));
-    if playlist || input.is_dir() {
-        return Err(MediaError::Input {
-            path: input.to_owned(),
-            why: "is a playlist, and a plan is good for one file only; make it one with \
-                  `garim convert IN -o OUT.mp4` and go on with that"
-                .to_owned(),
-        }
-        .into());
-    }
-    Ok(())
 }

@@ -29,9 +29,9 @@ use serde::{Deserialize, Serialize};
 use vision::{Detector, Engine, Gallery, Recognizer, models};
 
 use crate::analyse::next_frame;
-use crate::job::{Teller, sha256};
+use crate::job::Teller;
 use crate::sheet::SpotSheet;
-use crate::{FileHash, JobError, KeepSpec, Phase, Progress, enrol};
+use crate::{FileHash, Input, JobError, KeepSpec, Phase, Progress, enrol};
 use judge::{Judge, Verdict};
 use look::Eyes;
 use pairs::Pairs;
@@ -44,10 +44,10 @@ pub use report::{
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VerifySpec {
-    /// The video before it was covered, or an HLS playlist or folder holding one.
-    pub original: PathBuf,
+    /// The video before it was covered.
+    pub original: Input,
     /// The covered video.
-    pub output: PathBuf,
+    pub output: Input,
     /// The plan it was covered by: faces that a person decided to show by it are no leaks.
     pub plan: Option<PathBuf>,
     /// People who may be seen.
@@ -64,8 +64,13 @@ pub struct VerifySpec {
 /// Files, photos or models that cannot be read. A leak is not an error: it is in the report.
 pub fn verify(spec: &VerifySpec, emit: &mut dyn FnMut(Progress)) -> Result<VerifyReport, JobError> {
     let started = Clock::now();
-    let hash =
-        |path: &PathBuf| Ok::<_, JobError>(FileHash { path: path.clone(), sha256: sha256(path)? });
+    if spec.contact_sheet.is_some() {
+        spec.original.refuse_sheet()?;
+        spec.output.refuse_sheet()?;
+    }
+    let hash = |input: &Input| {
+        Ok::<_, JobError>(FileHash { path: input.path.clone(), sha256: input.sha256()? })
+    };
     let (original, output) = (hash(&spec.original)?, hash(&spec.output)?);
     let hints = match &spec.plan {
         Some(path) => Some(plan::hints(path, &original.sha256)?),
@@ -174,8 +179,8 @@ fn failures(verdict: &Verdict) -> Vec<Failure> {
 /// Reads both files again for the pictures of what was found.
 fn draw(spec: &VerifySpec, verdict: &Verdict) -> Result<SpotSheet, JobError> {
     let mut sheet = SpotSheet::new(&verdict.leaks, &verdict.suspects);
-    for (side, path) in [&spec.original, &spec.output].into_iter().enumerate() {
-        let mut reader = Reader::open(path, Streams::Video, true)?;
+    for (side, input) in [&spec.original, &spec.output].into_iter().enumerate() {
+        let mut reader = Reader::open(input.open()?, Streams::Video, true)?;
         let orientation = reader.info().video.orientation;
         while let Some(decoded) = next_frame(&mut reader)? {
             if !sheet.see(side, &decoded.frame, orientation) {

@@ -93,7 +93,7 @@ pub fn path(partial: Option<&Partial>) -> Option<PathBuf> {
 /// A job that looks for faces. `output`, `plan` and `contact_sheet` are still missing.
 pub fn spec(search: &SearchArgs, input: &Path, still: bool, keep: Vec<KeepSpec>) -> JobSpec {
     JobSpec {
-        input: input.to_owned(),
+        input: input.into(),
         still,
         output: None,
         plan: None,

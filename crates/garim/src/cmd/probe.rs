@@ -11,7 +11,7 @@ use crate::child::{self, Ended, Task};
 use crate::cli::ProbeArgs;
 
 pub fn run(args: &ProbeArgs) -> Result<ExitCode> {
-    let task = Task::Probe { input: args.input.clone() };
+    let task = Task::Probe { input: args.input.as_path().into() };
     let info = match child::run(&task, &AtomicBool::new(false), &mut |_| {}) {
         Ok(info) => info,
         Err(Ended::Failed(error)) => return Err(error),

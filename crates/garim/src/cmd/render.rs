@@ -18,7 +18,7 @@ pub fn run(args: &RenderArgs) -> Result<ExitCode> {
         Paths { main: args.output.clone(), plan: None, sheet: None, report: args.report.clone() };
     let outputs = Outputs::create(paths, &[&args.input, &args.plan], args.files.overwrite)?;
     let task = Task::Render(RenderSpec {
-        input: args.input.clone(),
+        input: args.input.as_path().into(),
         still: inputs::is_photo(&args.input),
         plan: args.plan.clone(),
         output: outputs.main.path().to_owned(),

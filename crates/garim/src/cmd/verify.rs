@@ -34,8 +34,8 @@ pub fn run(args: &VerifyArgs) -> Result<ExitCode> {
     let sheet = args.contact_sheet.as_ref();
     let sheet = sheet.map(|path| Partial::create(path, args.overwrite)).transpose()?;
     let task = Task::Verify(VerifySpec {
-        original: args.original.clone(),
-        output: args.output.clone(),
+        original: args.original.as_path().into(),
+        output: args.output.as_path().into(),
         plan: args.plan.clone(),
         keep,
         keep_threshold: args.keep.keep_threshold,

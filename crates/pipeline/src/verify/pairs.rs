@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -16,9 +15,9 @@ use super::look::{self, Eyes, Pair, Recognise, Seen};
 use super::plan::Hints;
 use super::report::{Failure, FailureKind};
 use super::streams::Instant;
-use crate::JobError;
 use crate::analyse::next_frame;
 use crate::threads::spawn;
+use crate::{Input, JobError};
 
 /// Pairs waiting for a worker, at most.
 const WAITING: usize = 3;
@@ -84,13 +83,14 @@ impl Run {
 impl Pairs {
     /// Opens both files.
     pub(super) fn open(
-        original: &Path,
-        output: &Path,
+        original: &Input,
+        output: &Input,
         copied: Times,
         hints: Option<Hints>,
     ) -> Result<Self, JobError> {
         // What was reduced to 8 bits is compared as such.
-        let open = |path| Reader::open(path, Streams::Video, true);
+        let open =
+            |input: &Input| Ok::<_, JobError>(Reader::open(input.open()?, Streams::Video, true)?);
         let mut pairs = Self {
             readers: [open(original)?, open(output)?],
             next: [None, None],

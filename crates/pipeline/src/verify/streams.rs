@@ -1,13 +1,12 @@
 //! Packets of both files: is the sound the same, and which groups of pictures were copied?
 
 use std::collections::{HashMap, HashSet};
-use std::path::Path;
 
 use domain::Pts;
 use media::{Kind, PacketInfo, Packets};
 
 use super::report::{Failure, FailureKind, Sound};
-use crate::JobError;
+use crate::{Input, JobError};
 
 /// Re-encoded sound may begin and end this much earlier or later, in seconds: codecs pad.
 const PADDING: f64 = 0.15;
@@ -41,8 +40,9 @@ fn gcd(a: u128, b: u128) -> u128 {
 }
 
 /// Compares the packets of two files.
-pub(super) fn compare(original: &Path, output: &Path) -> Result<Streams, JobError> {
-    let (mut before, mut after) = (Packets::open(original)?, Packets::open(output)?);
+pub(super) fn compare(original: &Input, output: &Input) -> Result<Streams, JobError> {
+    let (mut before, mut after) =
+        (Packets::open(original.open()?)?, Packets::open(output.open()?)?);
     let codecs = (before.info().audio.clone(), after.info().audio.clone());
     let before = Lanes::read(&mut before)?;
     let after = Lanes::read(&mut after)?;
