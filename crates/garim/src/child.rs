@@ -69,8 +69,10 @@ const LAST_WORDS: usize = 8;
 pub enum Ended {
     /// By Ctrl-C or SIGTERM.
     Interrupted,
-    /// With this error.
+    /// The child said so: it would again.
     Failed(anyhow::Error),
+    /// The child died, hung or swelled, or could not be started: with other luck it may go well.
+    Died(anyhow::Error),
 }
 
 /// Runs `task` in a child and gives its result. Stops it when `stop` is set.
@@ -79,7 +81,7 @@ pub fn run(
     stop: &AtomicBool,
     on_progress: &mut dyn FnMut(Progress),
 ) -> Result<serde_json::Value, Ended> {
-    let mut child = start(task).map_err(Ended::Failed)?;
+    let mut child = start(task).map_err(Ended::Died)?;
     let outcome = attend(&mut child, stop, on_progress);
     // Whatever happened: no child outlives this function.
     let _ = child.kill();
@@ -109,7 +111,7 @@ fn attend(
     stop: &AtomicBool,
     on_progress: &mut dyn FnMut(Progress),
 ) -> Result<serde_json::Value, Ended> {
-    let (messages, words) = listen(child).map_err(Ended::Failed)?;
+    let (messages, words) = listen(child).map_err(Ended::Died)?;
     let mut heard = Instant::now();
     let mut answer = None;
     loop {
@@ -120,22 +122,22 @@ fn attend(
             }
             Ok(Ok(Message::Done { result })) => answer = Some(result),
             Ok(Ok(Message::Failed { message })) => return Err(Ended::Failed(anyhow!(message))),
-            Ok(Err(e)) => return Err(Ended::Failed(e)),
+            Ok(Err(e)) => return Err(Ended::Died(e)),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
         }
         if stop.load(Ordering::Relaxed) {
             return Err(Ended::Interrupted);
         }
-        watch(child, heard).map_err(Ended::Failed)?;
+        watch(child, heard).map_err(Ended::Died)?;
     }
-    let status = child.wait().map_err(|e| Ended::Failed(e.into()))?;
+    let status = child.wait().map_err(|e| Ended::Died(e.into()))?;
     if stop.load(Ordering::Relaxed) {
         return Err(Ended::Interrupted);
     }
     match answer {
         Some(result) if status.success() => Ok(result),
-        _ => Err(Ended::Failed(died(status, &words.recv().unwrap_or_default()))),
+        _ => Err(Ended::Died(died(status, &words.recv().unwrap_or_default()))),
     }
 }
 

@@ -7,6 +7,10 @@ mod cmd;
 mod inputs;
 mod output;
 mod progress;
+mod sealing;
+mod service;
+mod work;
+mod worker;
 
 use std::process::ExitCode;
 

@@ -39,7 +39,7 @@ pub fn run(args: &AnalyzeArgs) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Err(Ended::Interrupted) => Ok(ExitCode::from(INTERRUPTED)),
-        Err(Ended::Failed(error)) => {
+        Err(Ended::Failed(error) | Ended::Died(error)) => {
             told.fail(&error);
             Ok(success(false))
         }

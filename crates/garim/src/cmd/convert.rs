@@ -27,7 +27,7 @@ pub fn run(args: &ConvertArgs) -> Result<ExitCode> {
     let converted = match result {
         Ok(converted) => converted,
         Err(Ended::Interrupted) => return Ok(ExitCode::from(INTERRUPTED)),
-        Err(Ended::Failed(error)) => return Err(output.explain(&error)),
+        Err(Ended::Failed(error) | Ended::Died(error)) => return Err(output.explain(&error)),
     };
     output.commit()?;
     if args.json {

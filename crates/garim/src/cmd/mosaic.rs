@@ -40,7 +40,7 @@ pub fn run(args: &MosaicArgs) -> Result<ExitCode> {
                 eprintln!("interrupted; {} was not written", item.output.display());
                 return Ok(ExitCode::from(INTERRUPTED));
             }
-            Err(Ended::Failed(error)) => {
+            Err(Ended::Failed(error) | Ended::Died(error)) => {
                 failed += 1;
                 told.fail(&error);
             }

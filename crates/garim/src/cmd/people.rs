@@ -116,7 +116,7 @@ fn add(args: &AddArgs) -> Result<ExitCode> {
     let answers = match child::run(&task, &*stop_flag()?, &mut |_| {}) {
         Ok(answers) => answers,
         Err(Ended::Interrupted) => return Ok(ExitCode::from(INTERRUPTED)),
-        Err(Ended::Failed(error)) => return Err(error),
+        Err(Ended::Failed(error) | Ended::Died(error)) => return Err(error),
     };
     let mut answers: Vec<Examined> = serde_json::from_value(answers)?;
     if answers.len() != photos.len() {

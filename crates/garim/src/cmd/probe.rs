@@ -14,7 +14,7 @@ pub fn run(args: &ProbeArgs) -> Result<ExitCode> {
     let task = Task::Probe { input: args.input.as_path().into() };
     let info = match child::run(&task, &AtomicBool::new(false), &mut |_| {}) {
         Ok(info) => info,
-        Err(Ended::Failed(error)) => return Err(error),
+        Err(Ended::Failed(error) | Ended::Died(error)) => return Err(error),
         Err(Ended::Interrupted) => return Ok(ExitCode::from(super::INTERRUPTED)),
     };
     if args.json {

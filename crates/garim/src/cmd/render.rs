@@ -31,7 +31,7 @@ pub fn run(args: &RenderArgs) -> Result<ExitCode> {
     match told.carry_out(&task, outputs, &|_, _| Ok(()), &stop) {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(Ended::Interrupted) => Ok(ExitCode::from(INTERRUPTED)),
-        Err(Ended::Failed(error)) => {
+        Err(Ended::Failed(error) | Ended::Died(error)) => {
             told.fail(&error);
             Ok(success(false))
         }

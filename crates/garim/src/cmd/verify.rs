@@ -49,7 +49,7 @@ pub fn run(args: &VerifyArgs) -> Result<ExitCode> {
     match result {
         Ok(report) => conclude(args, &serde_json::from_value(report)?, sheet),
         Err(Ended::Interrupted) => Ok(ExitCode::from(INTERRUPTED)),
-        Err(Ended::Failed(error)) => {
+        Err(Ended::Failed(error) | Ended::Died(error)) => {
             Err(fail(args, sheet.map_or(anyhow!("{error:#}"), |sheet| sheet.explain(&error))))
         }
     }

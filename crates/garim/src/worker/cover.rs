@@ -1,0 +1,286 @@
+//! Covering a stored video, and publishing the result.
+
+use std::collections::BTreeSet;
+
+use domain::PersonId;
+use jiff::Timestamp;
+use pipeline::{Input, JobSpec, KeepSpec, KnownBy, RenderSpec, Report, Templates, Verdict};
+use redact::{Published, Shape};
+use serde_json::{Value, json};
+use store::{Error, NewVersion, ObjectPath, Scope, Standing, Version, VersionState, Video};
+
+use super::{Attempt, Trouble};
+use crate::child::Task;
+use crate::work::{MosaicOptions, RecoverWork, RenderWork};
+
+/// Names in the room and among the objects of a version.
+const VIDEO: &str = "video.mp4";
+const POSTER: &str = "poster.jpg";
+const PLAN: &str = "plan.json";
+const REPORT: &str = "report.json";
+
+/// Finds faces in a video's original and covers them.
+pub async fn mosaic(attempt: &Attempt) -> Result<(), Trouble> {
+    let options: MosaicOptions = attempt.work()?;
+    let video = attempt.video().await?;
+    let input = attempt.original(&video, "mosaic").await?;
+    cover(attempt, &video, input, &options).await
+}
+
+/// Covers somebody in a published video who does not agree any more: from the original, else by the plan on what
+/// was published, else by covering everybody in that.
+pub async fn recover(attempt: &Attempt) -> Result<(), Trouble> {
+    let work: RecoverWork = attempt.work()?;
+    let video = attempt.video().await?;
+    let store = &attempt.service.store;
+    let version = store.version(video.id, work.version).await?;
+    if !matches!(version.state, VersionState::Withdrawn(..)) {
+        // Another version took its place meanwhile.
+        let result = json!({"video": video.id, "superseded": true});
+        return Ok(store.complete(&attempt.fence, &result, Timestamp::now()).await?);
+    }
+    let options: MosaicOptions = serde_json::from_value(version.options.clone())
+        .map_err(|e| Trouble::never("bad_work", format!("options of the version: {e}")))?;
+    if video.has_original {
+        let input = attempt.original(&video, "recover").await?;
+        return cover(attempt, &video, input, &options).await;
+    }
+    let folder: ObjectPath = version.folder.parse()?;
+    let path = attempt.fetch(&folder.join(VIDEO)?, "published.mp4").await?;
+    let input = Input { path, sealed: None };
+    match published(attempt, &version, &folder).await? {
+        Some(published) => cover_by_plan(attempt, &video, &version, input, &options, published).await,
+        None => {
+            let nobody = MosaicOptions { collection: None, people: Vec::new(), ..options };
+            cover(attempt, &video, input, &nobody).await
+        }
+    }
+}
+
+/// What is needed to render the plan of an original on what was published of it; `None`: there is no plan.
+async fn published(
+    attempt: &Attempt,
+    version: &Version,
+    folder: &ObjectPath,
+) -> Result<Option<Published>, Trouble> {
+    let has = |name: &str| version.files.iter().any(|f| f.name == name);
+    let Some(original_sha256) = version.plan_of.clone().filter(|_| has(PLAN) && has(REPORT)) else {
+        return Ok(None);
+    };
+    attempt.fetch(&folder.join(PLAN)?, "retained.json").await?;
+    let path = attempt.fetch(&folder.join(REPORT)?, "retained-report.json").await?;
+    let report: Report = serde_json::from_slice(&super::attempt::read(&path)?)
+        .map_err(|e| Trouble::never("damaged", format!("the report of the version: {e}")))?;
+    Ok(Some(Published { sha256: report.output.sha256, original_sha256 }))
+}
+
+/// Whoever was shown and does not agree any more is covered, by their tracks; nothing is looked at again.
+async fn cover_by_plan(
+    attempt: &Attempt,
+    video: &Video,
+    version: &Version,
+    input: Input,
+    options: &MosaicOptions,
+    published: Published,
+) -> Result<(), Trouble> {
+    let store = &attempt.service.store;
+    let mut cover_people = Vec::new();
+    for person in store.shown(video.id, version.number).await? {
+        let consents = store.consents(person).await?;
+        if !Standing::of(&consents, Scope::Videos, Timestamp::now()).is_given() {
+            cover_people.push(person.to_string());
+        }
+    }
+    let spec = RenderSpec {
+        plan: attempt.room.file("retained.json"),
+        cover_people,
+        edited_plan: Some(attempt.room.file(PLAN)),
+        published: Some(published.clone()),
+        ..render_spec(attempt, input, options)
+    };
+    let report: Report = attempt.child(Task::Render(spec)).await?;
+    publish(attempt, video, options, Some(published.original_sha256), &report).await
+}
+
+/// Renders a plan that a person has edited.
+pub async fn render(attempt: &Attempt) -> Result<(), Trouble> {
+    let work: RenderWork = attempt.work()?;
+    let video = attempt.video().await?;
+    let store = &attempt.service.store;
+    let version = store.version(video.id, work.version).await?;
+    let options: MosaicOptions = serde_json::from_value(version.options.clone())
+        .map_err(|e| Trouble::never("bad_work", format!("options of the version: {e}")))?;
+    let plan = attempt.fetch(&work.plan.parse()?, "edited.json").await?;
+    let document = redact::PlanDocument::parse(&super::attempt::read(&plan)?)
+        .map_err(|e| Trouble::never("bad_plan", e.to_string()))?;
+    let mut cover_people = Vec::new();
+    for name in document.people() {
+        let agrees = match name.parse::<PersonId>() {
+            Ok(person) => {
+                let consents = store.consents(person).await?;
+                Standing::of(&consents, Scope::Videos, Timestamp::now()).is_given()
+            }
+            Err(_) => false,
+        };
+        if !agrees {
+            cover_people.push(name.clone());
+        }
+    }
+    let input = attempt.original(&video, "render").await?;
+    let spec = RenderSpec {
+        plan,
+        cover_people,
+        edited_plan: Some(attempt.room.file(PLAN)),
+        ..render_spec(attempt, input, &options)
+    };
+    let report: Report = attempt.child(Task::Render(spec)).await?;
+    let plan_of = Some(report.input.sha256.clone());
+    publish_showing(attempt, &video, &options, plan_of, &report, &work.people).await
+}
+
+fn render_spec(attempt: &Attempt, input: Input, options: &MosaicOptions) -> RenderSpec {
+    RenderSpec {
+        input,
+        still: false,
+        plan: attempt.room.file(PLAN),
+        output: attempt.room.file(VIDEO),
+        poster: Some(attempt.room.file(POSTER)),
+        preset: options.preset.name().to_owned(),
+        crf: options.crf,
+        to_8bit: options.to_8bit,
+        smart: true,
+        cover_people: Vec::new(),
+        published: None,
+        edited_plan: None,
+    }
+}
+
+/// Looks for faces in `input`, covers all but those of who agrees, and publishes.
+async fn cover(
+    attempt: &Attempt,
+    video: &Video,
+    input: Input,
+    options: &MosaicOptions,
+) -> Result<(), Trouble> {
+    let spec = JobSpec {
+        input,
+        still: false,
+        output: Some(attempt.room.file(VIDEO)),
+        plan: Some(attempt.room.file(PLAN)),
+        poster: Some(attempt.room.file(POSTER)),
+        contact_sheet: None,
+        keep: kept(attempt, options).await?,
+        keep_threshold: options.keep_threshold,
+        effect: options.effect.kind(),
+        cells: options.cells,
+        shape: Shape::default(),
+        pad: None,
+        speed: options.speed.into(),
+        preset: options.preset.name().to_owned(),
+        crf: options.crf,
+        to_8bit: options.to_8bit,
+        smart: true,
+    };
+    let report: Report = attempt.child(Task::Mosaic(spec)).await?;
+    let plan_of = Some(report.input.sha256.clone());
+    publish(attempt, video, options, plan_of, &report).await
+}
+
+/// The people to show who agree to it now, by their templates. In plans and reports they are called by their ids.
+async fn kept(attempt: &Attempt, options: &MosaicOptions) -> Result<Vec<KeepSpec>, Trouble> {
+    let store = &attempt.service.store;
+    let owner = &attempt.job.owner;
+    let mut people = Vec::new();
+    if let Some(collection) = &options.collection {
+        match store.people(Some(owner), Some(collection)).await {
+            Ok(all) => people.extend(all),
+            // A collection that is gone has nobody who agrees.
+            Err(Error::NotFound { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    for person in &options.people {
+        match store.person_of(owner, *person).await {
+            Ok(person) => people.push(person),
+            Err(Error::NotFound { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    people.sort_by_key(|p| p.id);
+    people.dedup_by_key(|p| p.id);
+    let mut kept = Vec::new();
+    for person in people {
+        match store.to_keep(&person, Scope::Videos, Timestamp::now()).await {
+            Ok(templates) => {
+                let numbers = templates.iter().map(|t| t.values().to_vec()).collect();
+                let by = KnownBy::Templates(Templates(numbers));
+                kept.push(KeepSpec { name: person.id.to_string(), by });
+            }
+            Err(Error::NoConsent { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(kept)
+}
+
+async fn publish(
+    attempt: &Attempt,
+    video: &Video,
+    options: &MosaicOptions,
+    plan_of: Option<String>,
+    report: &Report,
+) -> Result<(), Trouble> {
+    publish_showing(attempt, video, options, plan_of, report, &[]).await
+}
+
+/// Stores what the child made and publishes it; `by_hand` are shown besides those who were recognised.
+async fn publish_showing(
+    attempt: &Attempt,
+    video: &Video,
+    options: &MosaicOptions,
+    plan_of: Option<String>,
+    report: &Report,
+    by_hand: &[PersonId],
+) -> Result<(), Trouble> {
+    let mut shows = shown(report)?;
+    shows.extend(by_hand);
+    let folder = attempt.folder(video)?;
+    let mut files = vec![attempt.store(&folder, VIDEO, true).await?];
+    files.push(attempt.store(&folder, POSTER, true).await?);
+    files.push(attempt.store(&folder, PLAN, false).await?);
+    let text = report.clone().renamed(VIDEO.as_ref(), Some(PLAN.as_ref()));
+    let text = text.to_json().map_err(|e| Trouble::never("bad_answer", e.to_string()))?;
+    // The last object, and by conditional create: it is there only when all others are.
+    files.push(attempt.store_bytes(&folder, REPORT, text.into()).await?);
+    let new = NewVersion {
+        video: video.id,
+        folder: folder.as_str().to_owned(),
+        files,
+        options: serde_json::to_value(options).unwrap_or(Value::Null),
+        plan_of,
+        shows: shows.into_iter().collect(),
+    };
+    let result = json!({
+        "video": video.id,
+        "frames": report.frames,
+        "tracks": report.tracks.len(),
+        "warnings": report.warnings,
+    });
+    let store = &attempt.service.store;
+    store.publish(&attempt.fence, &new, &result, &attempt.actor(), Timestamp::now()).await?;
+    Ok(())
+}
+
+/// Whom a finished file shows.
+fn shown(report: &Report) -> Result<BTreeSet<PersonId>, Trouble> {
+    let mut shows = BTreeSet::new();
+    for track in &report.tracks {
+        if let Verdict::Kept { person, .. } = &track.verdict {
+            let id = person.parse().map_err(|_| {
+                Trouble::never("bad_plan", format!("{person:?} is shown, who is nobody's id"))
+            })?;
+            shows.insert(id);
+        }
+    }
+    Ok(shows)
+}
