@@ -54,6 +54,10 @@ id! {
     /// One time that somebody agreed to be seen.
     ConsentId
 }
+id! {
+    /// A key to the HTTP API. Tells nothing of its secret.
+    KeyId
+}
 
 #[cfg(test)]
 mod tests {

@@ -14,7 +14,7 @@ mod track;
 pub use frame::{Color, Frame, FramePool, Matrix, PixelFormat, Plane, Range};
 pub use geometry::{Orientation, Point, Rect, Size};
 pub use gop::Gop;
-pub use ids::{CollectionId, ConsentId, PersonId, PhotoId};
+pub use ids::{CollectionId, ConsentId, KeyId, PersonId, PhotoId};
 pub use time::{Pts, TimeBase};
 pub use track::{
     BoxKind, Detection, Faint, Finding, PersonIx, SecondOpinion, Sighting, Track, TrackBox, TrackId,

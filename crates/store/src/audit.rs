@@ -30,6 +30,10 @@ pub enum Action {
     Delete,
     /// A person was shown in a covered file.
     Keep,
+    /// An API key was made.
+    CreateKey,
+    /// An API key was taken back.
+    RevokeKey,
 }
 
 impl Action {
@@ -40,6 +44,8 @@ impl Action {
             Self::Withdraw => "withdraw",
             Self::Delete => "delete",
             Self::Keep => "keep",
+            Self::CreateKey => "create_key",
+            Self::RevokeKey => "revoke_key",
         }
     }
 }

@@ -9,12 +9,18 @@ mod audit;
 mod consent;
 mod db;
 mod error;
+mod idempotency;
 mod key;
+mod keys;
 mod people;
+mod users;
 
 pub use audit::{Action, Chain, Entry};
 pub use consent::{Consent, NewConsent, Scope, Standing};
 pub use db::Store;
 pub use error::Error;
+pub use idempotency::Before;
 pub use key::KeySource;
+pub use keys::{ApiKey, KeyScope, NewKey, Secret};
 pub use people::{Face, NewPerson, NewPhoto, Person, Template};
+pub use users::{User, check_user_name};
