@@ -74,6 +74,10 @@ id! {
     /// One event on its way to one webhook.
     DeliveryId
 }
+id! {
+    /// A key to the HTTP API. Tells nothing of its secret.
+    KeyId
+}
 
 #[cfg(test)]
 mod tests {

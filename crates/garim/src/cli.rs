@@ -26,6 +26,8 @@ pub enum Command {
     People(PeopleArgs),
     Consent(ConsentArgs),
     Audit(AuditArgs),
+    Serve(ServeArgs),
+    Key(KeyArgs),
     /// Check that everything Garim needs is there, and say what mends it.
     ///
     /// Exit code 1 if something is missing or wrong.
@@ -436,6 +438,86 @@ pub enum AuditCommand {
     /// Prints the hash of the last entry. Kept elsewhere, it also shows whether the whole database
     /// was put back to an earlier state.
     Verify(StoreArgs),
+}
+
+/// Serve videos, people and jobs over HTTP.
+///
+/// Without settings: on 127.0.0.1:8080, with SQLite and files in one folder. A new database gets an
+/// admin key, which is printed to stdout once. SIGTERM ends it after the requests that are underway.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    #[command(flatten)]
+    pub config: ConfigArgs,
+
+    /// Address and port; port 0 is any free one [default: 127.0.0.1:8080].
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Option<std::net::SocketAddr>,
+}
+
+// No doc comment: clap would take it for that of the command.
+#[derive(Debug, Args)]
+pub struct ConfigArgs {
+    /// Settings, as TOML [default: $GARIM_CONFIG, else none].
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Folder of the database and the server's key [default: `data` of the settings, else the folder
+    /// that `garim people` uses].
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+}
+
+/// Make, list and revoke API keys of the server.
+#[derive(Debug, Args)]
+pub struct KeyArgs {
+    #[command(subcommand)]
+    pub command: KeyCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum KeyCommand {
+    Create(CreateKeyArgs),
+    /// List every key, without secrets.
+    List {
+        /// Only keys of this user.
+        #[arg(long, value_name = "NAME")]
+        user: Option<String>,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+    /// Take a key back. From now on it opens nothing.
+    Revoke {
+        /// Id of the key.
+        id: String,
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+}
+
+/// Make a key and print it. It is not shown again.
+#[derive(Debug, Args)]
+pub struct CreateKeyArgs {
+    /// Whose: a-z, 0-9, '.', '_', '-'. Made if there is no user of that name.
+    #[arg(long, value_name = "NAME")]
+    pub user: String,
+
+    /// What it may do: read, operate, people, originals, admin. None includes another.
+    #[arg(long, value_name = "SCOPE", value_delimiter = ',', required = true)]
+    pub scope: Vec<store::KeyScope>,
+
+    /// What it is for.
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    pub label: String,
+
+    /// When it ends by itself: 2027-06-30 (the start of that day, UTC) or 2027-06-30T18:00:00+09:00.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub until: Option<jiff::Timestamp>,
+
+    #[command(flatten)]
+    pub config: ConfigArgs,
 }
 
 /// Fetch, list and check the models and ONNX Runtime.

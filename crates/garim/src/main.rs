@@ -4,6 +4,8 @@
 mod child;
 mod cli;
 mod cmd;
+mod config;
+mod http;
 mod inputs;
 mod output;
 mod progress;

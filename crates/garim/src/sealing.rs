@@ -84,7 +84,8 @@ impl Sealer {
         let record = sealed::seal(&self.key, &context, self.start, &self.buffer)
             .map_err(|e| Error::Sealed(e.to_string()))?;
         // The name is never used twice: another try at the same bytes is another record with another nonce.
-        let object = format!("originals/{}/{:014}-{}", self.video, self.start, uuid::Uuid::now_v7());
+        let object =
+            format!("originals/{}/{:014}-{}", self.video, self.start, uuid::Uuid::now_v7());
         let path: ObjectPath = object.parse()?;
         self.service.objects.put_new(&path, Bytes::from(record)).await?;
         let length = self.buffer.len() as u64;

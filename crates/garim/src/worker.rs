@@ -58,7 +58,8 @@ async fn serve(service: Service, settings: Settings, mut stop: watch::Receiver<b
     let mut jobs = service.store.changes(Topic::Jobs);
     while !*stop.borrow() {
         jobs.mark_unchanged();
-        let wait = match service.store.claim(&settings.name, settings.lease, Timestamp::now()).await {
+        let wait = match service.store.claim(&settings.name, settings.lease, Timestamp::now()).await
+        {
             Ok(Some((fence, job))) => {
                 carry_out(&service, &settings, fence, job, &stop).await;
                 continue;

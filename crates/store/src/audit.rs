@@ -34,6 +34,10 @@ pub enum Action {
     ReadOriginal,
     /// An original was destroyed.
     DestroyOriginal,
+    /// An API key was made.
+    CreateKey,
+    /// An API key was taken back.
+    RevokeKey,
 }
 
 impl Action {
@@ -46,6 +50,8 @@ impl Action {
             Self::Keep => "keep",
             Self::ReadOriginal => "read_original",
             Self::DestroyOriginal => "destroy_original",
+            Self::CreateKey => "create_key",
+            Self::RevokeKey => "revoke_key",
         }
     }
 }

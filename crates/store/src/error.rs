@@ -145,6 +145,27 @@ fn ids(found: &[PersonId]) -> String {
 }
 
 impl Error {
+    /// Whether the same may work in a moment: the database is locked, full, restarting, or cannot be reached.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Database(sqlx::Error::Database(error)) => {
+                let code = error.code().unwrap_or_default();
+                // SQLite's result codes (sqlite.org/rescode.html), the low byte: BUSY, LOCKED, READONLY,
+                // IOERR, FULL, CANTOPEN.
+                let sqlite = code.parse::<u32>().is_ok_and(|code| {
+                    code < 10_000 && [5, 6, 8, 10, 13, 14].contains(&(code & 255))
+                });
+                // Postgres' classes (appendix A): connection, rollback, resources, operator intervention.
+                let postgres = code.len() == 5 && ["08", "40", "53", "57"].contains(&&code[..2]);
+                sqlite || postgres
+            }
+            Self::Database(
+                sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed,
+            ) => true,
+            _ => false,
+        }
+    }
+
     pub(crate) fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
         move |source| Self::Io { path, source }

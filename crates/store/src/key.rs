@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 use aes_gcm::aead::{Aead, Generate, Payload};
 use aes_gcm::{Aes256Gcm, Key, KeyInit, Nonce};
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD as URL_SAFE_NO_PAD;
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use zeroize::Zeroizing;
@@ -118,6 +120,14 @@ impl SecretKey {
     /// Seals another key.
     pub(crate) fn seal_key(&self, context: &str, key: &Self) -> Result<Vec<u8>, Error> {
         self.seal(context, &*key.0)
+    }
+
+    /// Itself in base64url without padding (RFC 4648, section 5), after `prefix`.
+    pub(crate) fn to_base64url(&self, prefix: &str) -> Zeroizing<String> {
+        let mut text = Zeroizing::new(String::with_capacity(prefix.len() + 43));
+        text.push_str(prefix);
+        URL_SAFE_NO_PAD.encode_string(*self.0, &mut text);
+        text
     }
 
     fn cipher(&self) -> Aes256Gcm {

@@ -10,10 +10,13 @@ mod consent;
 mod db;
 mod error;
 mod events;
+mod idempotency;
 mod jobs;
 mod key;
+mod keys;
 mod objects;
 mod people;
+mod users;
 mod versions;
 mod videos;
 mod webhooks;
@@ -23,10 +26,13 @@ pub use consent::{Consent, NewConsent, Scope, Standing};
 pub use db::{Location, Store, Topic};
 pub use error::Error;
 pub use events::Event;
+pub use idempotency::Before;
 pub use jobs::{Beat, Failure, Fence, Job, Kind, NewJob, Retry, State};
 pub use key::KeySource;
+pub use keys::{ApiKey, KeyScope, NewKey, Secret};
 pub use objects::{Contents, Object, ObjectPath, Objects, Place, S3Config};
 pub use people::{Face, NewPerson, NewPhoto, Person, Template};
+pub use users::{User, check_user_name};
 pub use versions::{NewVersion, Version, VersionFile, VersionState};
 pub use videos::{
     MAX_LENGTH, NewVideo, Original, Part, Source, UPLOAD_PATIENCE, Video, VideoState, seal_context,

@@ -137,7 +137,9 @@ impl Told<'_> {
         let result = child::run(task, stop, &mut |progress| self.tell(&mut display, &progress));
         display.clear();
         let result = match result {
-            Err(Ended::Failed(error) | Ended::Died(error)) => return Err(Ended::Failed(outputs.explain(error))),
+            Err(Ended::Failed(error) | Ended::Died(error)) => {
+                return Err(Ended::Failed(outputs.explain(error)));
+            }
             other => other?,
         };
         let finish = || -> Result<()> {

@@ -7,11 +7,13 @@ mod convert;
 mod doctor;
 mod job;
 mod keep;
+mod key;
 mod models;
 mod mosaic;
 mod people;
 mod probe;
 mod render;
+mod serve;
 mod verify;
 
 use std::process::ExitCode;
@@ -39,6 +41,8 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::People(args) => people::run(&args),
         Command::Consent(args) => consent::run(&args),
         Command::Audit(args) => audit::run(&args),
+        Command::Serve(args) => serve::run(&args),
+        Command::Key(args) => key::run(&args),
         Command::Doctor => doctor::run(),
         Command::Models(args) => models::run(&args),
         Command::Child => Ok(success(child::serve()?)),

@@ -72,15 +72,10 @@ impl Opened {
 
     fn open(folder: &Path) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let key = match std::env::var("GARIM_SERVER_KEY") {
-            Ok(key) if !key.is_empty() => KeySource::Given(key.into()),
-            _ => KeySource::File(folder.join("server.key")),
-        };
         let location = Location::Folder(folder.to_owned());
-        let store = runtime.block_on(Store::open(&location, &key));
+        let store = runtime.block_on(Store::open(&location, &server_key(folder)));
         let store = store.with_context(|| folder.display().to_string())?;
-        let actor = format!("uid {}", rustix::process::getuid().as_raw());
-        Ok(Self { runtime, store, actor })
+        Ok(Self { runtime, store, actor: actor() })
     }
 
     /// Waits for an answer of the database.
@@ -90,10 +85,28 @@ impl Opened {
 }
 
 fn folder(args: &StoreArgs) -> Result<PathBuf> {
+    args.store.clone().map_or_else(default_folder, Ok)
+}
+
+/// Where the database is when nothing says another place.
+pub fn default_folder() -> Result<PathBuf> {
     let set = std::env::var_os("GARIM_STORE").filter(|value| !value.is_empty());
     let default = || vision::models::fetch_dir().map(|dir| dir.join("store"));
-    let folder = args.store.clone().or(set.map(PathBuf::from)).or_else(default);
+    let folder = set.map(PathBuf::from).or_else(default);
     folder.context("no place for the database: set GARIM_STORE or HOME")
+}
+
+/// Where the server's key of the database in `folder` is.
+pub fn server_key(folder: &Path) -> KeySource {
+    match std::env::var("GARIM_SERVER_KEY") {
+        Ok(key) if !key.is_empty() => KeySource::Given(key.into()),
+        _ => KeySource::File(folder.join("server.key")),
+    }
+}
+
+/// Who runs this command, for the log.
+pub fn actor() -> String {
+    format!("uid {}", rustix::process::getuid().as_raw())
 }
 
 /// Consent as it was given on the command line.

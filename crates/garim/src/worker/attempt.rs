@@ -52,8 +52,9 @@ impl Attempt {
 
     /// What the job was told to do.
     pub fn work<T: DeserializeOwned>(&self) -> Result<T, Trouble> {
-        serde_json::from_value(self.job.work.clone())
-            .map_err(|e| Trouble::never("bad_work", format!("what is to be done cannot be read: {e}")))
+        serde_json::from_value(self.job.work.clone()).map_err(|e| {
+            Trouble::never("bad_work", format!("what is to be done cannot be read: {e}"))
+        })
     }
 
     /// The video that the job is about.
@@ -161,11 +162,7 @@ impl Attempt {
     }
 }
 
-fn thousandths(
-    phase: &'static str,
-    done: u64,
-    total: Option<u64>,
-) -> (Option<&'static str>, i64) {
+fn thousandths(phase: &'static str, done: u64, total: Option<u64>) -> (Option<&'static str>, i64) {
     let share = total.filter(|t| *t > 0).map_or(0, |t| done.min(t) * 1000 / t);
     (Some(phase), i64::try_from(share).unwrap_or(1000))
 }

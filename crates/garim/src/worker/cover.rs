@@ -49,7 +49,9 @@ pub async fn recover(attempt: &Attempt) -> Result<(), Trouble> {
     let path = attempt.fetch(&folder.join(VIDEO)?, "published.mp4").await?;
     let input = Input { path, sealed: None };
     match published(attempt, &version, &folder).await? {
-        Some(published) => cover_by_plan(attempt, &video, &version, input, &options, published).await,
+        Some(published) => {
+            cover_by_plan(attempt, &video, &version, input, &options, published).await
+        }
         None => {
             let nobody = MosaicOptions { collection: None, people: Vec::new(), ..options };
             cover(attempt, &video, input, &nobody).await

@@ -84,7 +84,8 @@ async fn sources(attempt: &Attempt, object: &ObjectPath) -> Result<Vec<ObjectPat
     let folder = object.as_str().rsplit_once('/').map_or("", |(folder, _)| folder);
     let path = |name: &String| {
         let full = if folder.is_empty() { name.clone() } else { format!("{folder}/{name}") };
-        full.parse::<ObjectPath>().map_err(|_| refused(&format!("{name:?} leads out of its folder")))
+        full.parse::<ObjectPath>()
+            .map_err(|_| refused(&format!("{name:?} leads out of its folder")))
     };
     names.iter().map(path).collect()
 }
@@ -130,7 +131,11 @@ fn segments(text: &str) -> Result<Vec<String>, String> {
     if !ended {
         return Err("is not complete: it has no EXT-X-ENDLIST".to_owned());
     }
-    if names.len() == usize::from(map.is_some()) { Err("has no segments".to_owned()) } else { Ok(names) }
+    if names.len() == usize::from(map.is_some()) {
+        Err("has no segments".to_owned())
+    } else {
+        Ok(names)
+    }
 }
 
 fn attribute<'a>(list: &'a str, name: &str) -> Option<&'a str> {
@@ -140,7 +145,8 @@ fn attribute<'a>(list: &'a str, name: &str) -> Option<&'a str> {
 
 fn check(name: &str) -> Result<String, String> {
     let plain = name.split(['?', '#']).next().unwrap_or_default();
-    let bad = plain.contains("://") || plain.starts_with('/') || plain.split('/').any(|s| s == "..");
+    let bad =
+        plain.contains("://") || plain.starts_with('/') || plain.split('/').any(|s| s == "..");
     if bad { Err(format!("{name:?} leads out of its folder")) } else { Ok(plain.to_owned()) }
 }
 
@@ -162,7 +168,10 @@ mod tests {
             ("#EXTINF:2,\n../a.ts\n#EXT-X-ENDLIST\n", "leads out"),
             ("#EXTINF:2,\nhttp://x/a.ts\n#EXT-X-ENDLIST\n", "leads out"),
             ("#EXTINF:2,\n/etc/passwd\n#EXT-X-ENDLIST\n", "leads out"),
-            ("#EXT-X-KEY:METHOD=AES-128,URI=\"k\"\n#EXTINF:2,\na.ts\n#EXT-X-ENDLIST\n", "encrypted"),
+            (
+                "#EXT-X-KEY:METHOD=AES-128,URI=\"k\"\n#EXTINF:2,\na.ts\n#EXT-X-ENDLIST\n",
+                "encrypted",
+            ),
             ("#EXT-X-STREAM-INF:BANDWIDTH=1\nv.m3u8\n", "variants"),
         ] {
             let error = segments(&format!("#EXTM3U\n{lines}")).unwrap_err();

@@ -1,0 +1,144 @@
+//! The HTTP API: routes, who may call them, and how they answer.
+//!
+//! What belongs here: requests and answers. What never does: SQL, media, rules about consent. A handler reads its
+//! input, asks the store, and gives JSON; everything else that all routes share is a layer of [`router`].
+
+mod auth;
+mod etag;
+mod extract;
+mod health;
+mod idempotency;
+mod keys;
+mod limits;
+pub mod logging;
+pub mod metrics;
+mod openapi;
+mod page;
+mod problem;
+mod users;
+
+use std::any::Any;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use axum::http::{HeaderName, HeaderValue, Method, header};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::Response;
+use metrics_exporter_prometheus::PrometheusHandle;
+use store::Store;
+use tokio_util::sync::CancellationToken;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::cors::CorsLayer;
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::config::Config;
+use problem::{Code, Problem};
+
+/// What handlers share.
+pub struct App {
+    pub store: Store,
+    pub config: Config,
+    pub limits: limits::Limits,
+    /// Renders `/metrics`.
+    pub prometheus: PrometheusHandle,
+    /// Cancelled when the server is told to stop: streams that would go on for ever end then.
+    pub stopping: CancellationToken,
+    ready: health::Ready,
+}
+
+impl App {
+    pub fn new(config: Config, store: Store, prometheus: PrometheusHandle) -> Self {
+        let limits = limits::Limits::new(&config.limits);
+        let (stopping, ready) = (CancellationToken::new(), health::Ready::default());
+        Self { store, config, limits, prometheus, stopping, ready }
+    }
+}
+
+/// First argument of a handler.
+pub type Shared = State<Arc<App>>;
+
+/// Routes for callers with a key that take and give JSON: bounded body, bounded time, `ETag`, `Idempotency-Key`.
+fn json_routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new().merge(keys::routes()).merge(users::routes()).merge(metrics::routes())
+}
+
+/// Routes for everybody.
+fn open_routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new().merge(health::routes()).merge(openapi::routes())
+}
+
+/// Everything, in layers. Of two `layer` calls the later is the outer one.
+pub fn router(app: &Arc<App>) -> Router {
+    let json = json_routes()
+        .layer(from_fn_with_state(Arc::clone(app), idempotency::replay))
+        .layer(from_fn(etag::answer))
+        .layer(from_fn_with_state(Arc::clone(app), limits::in_time))
+        .layer(from_fn_with_state(Arc::clone(app), limits::whole_body))
+        .layer(from_fn_with_state(Arc::clone(app), auth::authenticate));
+    let (routes, document) = open_routes().merge(json).split_for_parts();
+    let document = openapi::Document::new(&document);
+    let router = routes
+        .layer(axum::Extension(document))
+        .fallback(async || Problem::new(Code::NotFound, "there is no such path"))
+        .method_not_allowed_fallback(async || {
+            Problem::new(Code::MethodNotAllowed, "this path has other methods: see Allow")
+        })
+        .layer(CatchPanicLayer::custom(panicked));
+    let router = match cors(&app.config.cors_origins) {
+        Some(cors) => router.layer(cors),
+        None => router,
+    };
+    router
+        .layer(from_fn(headers))
+        .layer(from_fn(metrics::count))
+        .layer(from_fn(logging::request))
+        .with_state(Arc::clone(app))
+}
+
+/// A handler that panicked has logged where, by the panic hook.
+fn panicked(_: Box<dyn Any + Send>) -> Response {
+    use axum::response::IntoResponse;
+    Problem::internal("a handler panicked").into_response()
+}
+
+/// Nothing guesses what an answer is, and nothing keeps JSON.
+async fn headers(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let json = response.headers().get(CONTENT_TYPE).is_none_or(|kind| {
+        kind.to_str().is_ok_and(|kind| kind.ends_with("json") || kind.starts_with("text/"))
+    });
+    let headers = response.headers_mut();
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if json {
+        headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    }
+    response
+}
+
+/// Lets pages of these origins call the API; `None`: of none.
+fn cors(origins: &[String]) -> Option<CorsLayer> {
+    if origins.is_empty() {
+        return None;
+    }
+    let origins: Vec<_> = origins.iter().filter_map(|o| HeaderValue::from_str(o).ok()).collect();
+    let names = |names: &[&'static str]| -> Vec<HeaderName> {
+        names.iter().copied().map(HeaderName::from_static).collect()
+    };
+    let methods =
+        [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
+    let mut allowed = names(&["idempotency-key", "last-event-id", "x-request-id"]);
+    allowed.extend([header::AUTHORIZATION, header::CONTENT_TYPE, header::IF_MATCH]);
+    allowed.extend([header::IF_NONE_MATCH, header::RANGE]);
+    allowed.extend(names(&["tus-resumable", "upload-length", "upload-offset", "upload-metadata"]));
+    let mut exposed = names(&["x-request-id", "tus-resumable", "upload-offset", "upload-length"]);
+    exposed.extend([header::ETAG, header::LOCATION, header::RETRY_AFTER]);
+    Some(
+        CorsLayer::new()
+            .allow_origin(origins)
+            .allow_methods(methods)
+            .allow_headers(allowed)
+            .expose_headers(exposed),
+    )
+}

@@ -1,0 +1,190 @@
+//! Errors as clients see them: RFC 9457 problem+json with a stable code.
+//!
+//! What is the client's doing is said in full. What is not is logged, and the client is told a request id.
+
+use std::borrow::Cow;
+
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// Stable names of what went wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Code {
+    InvalidJson,
+    InvalidQuery,
+    InvalidHeader,
+    InvalidCursor,
+    Unauthenticated,
+    MissingScope,
+    NotFound,
+    MethodNotAllowed,
+    SlowBody,
+    Conflict,
+    NameTaken,
+    NoConsent,
+    RequestUnderway,
+    PreconditionFailed,
+    TooLarge,
+    UnsupportedMediaType,
+    InvalidValue,
+    IdempotencyKeyReused,
+    TooManyRequests,
+    TooManyAtOnce,
+    Internal,
+    Unavailable,
+    Timeout,
+}
+
+impl Code {
+    fn status(self) -> StatusCode {
+        match self {
+            Self::InvalidJson | Self::InvalidQuery | Self::InvalidHeader | Self::InvalidCursor => {
+                StatusCode::BAD_REQUEST
+            }
+            Self::Unauthenticated => StatusCode::UNAUTHORIZED,
+            Self::MissingScope => StatusCode::FORBIDDEN,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
+            Self::Conflict | Self::NameTaken | Self::NoConsent | Self::RequestUnderway => {
+                StatusCode::CONFLICT
+            }
+            Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::InvalidValue | Self::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::TooManyRequests | Self::TooManyAtOnce => StatusCode::TOO_MANY_REQUESTS,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Unavailable | Self::Timeout => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    fn title(self) -> &'static str {
+        match self {
+            Self::InvalidJson => "The body is no JSON",
+            Self::InvalidQuery => "The query makes no sense",
+            Self::InvalidHeader => "A header makes no sense",
+            Self::InvalidCursor => "The cursor is none of this list",
+            Self::Unauthenticated => "A valid API key is needed",
+            Self::MissingScope => "The API key may not do this",
+            Self::NotFound => "There is no such thing",
+            Self::MethodNotAllowed => "The path has no such method",
+            Self::SlowBody => "The body took too long to arrive",
+            Self::Conflict => "The state of the thing does not allow this",
+            Self::NameTaken => "The name is in use",
+            Self::NoConsent => "The person does not agree to be seen",
+            Self::RequestUnderway => "A request with this idempotency key is being worked on",
+            Self::PreconditionFailed => "The thing was changed since it was read",
+            Self::TooLarge => "The body is too large",
+            Self::UnsupportedMediaType => "The body is of the wrong type",
+            Self::InvalidValue => "A value makes no sense",
+            Self::IdempotencyKeyReused => "The idempotency key was used for another request",
+            Self::TooManyRequests => "Too many requests",
+            Self::TooManyAtOnce => "Too many requests at once",
+            Self::Internal => "The server failed",
+            Self::Unavailable => "The server cannot do this at the moment",
+            Self::Timeout => "The request took too long",
+        }
+    }
+}
+
+/// An error, on its way to the client.
+#[derive(Debug)]
+pub struct Problem {
+    code: Code,
+    detail: Cow<'static, str>,
+    /// Seconds.
+    retry_after: Option<u64>,
+    /// For the log only.
+    cause: Option<String>,
+}
+
+/// An error (RFC 9457).
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub struct ProblemBody {
+    /// `urn:garim:problem:` and the code.
+    #[serde(rename = "type")]
+    kind: String,
+    /// What went wrong, the same for every problem with this code.
+    title: &'static str,
+    /// The HTTP status.
+    status: u16,
+    code: Code,
+    /// What went wrong this time.
+    detail: String,
+}
+
+impl Problem {
+    /// `detail` is sent: what the client did, in words it can act on.
+    pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { code, detail: detail.into(), retry_after: None, cause: None }
+    }
+
+    /// Nothing the client can do something about; `cause` is logged, not sent.
+    pub fn internal(cause: impl ToString) -> Self {
+        let detail = "the server's log says more, by the X-Request-Id of this answer";
+        Self { cause: Some(cause.to_string()), ..Self::new(Code::Internal, detail) }
+    }
+
+    /// A fault that passes; `cause` is logged, not sent.
+    pub fn unavailable(cause: impl ToString) -> Self {
+        let detail = "something that the server needs does not answer; try again";
+        let problem = Self::new(Code::Unavailable, detail).retry_after(2);
+        Self { cause: Some(cause.to_string()), ..problem }
+    }
+
+    /// There is no `kind` of this name or id, or it is somebody else's.
+    pub fn not_found(kind: &str, name: impl std::fmt::Display) -> Self {
+        Self::new(Code::NotFound, format!("there is no {kind} {name}"))
+    }
+
+    /// Tells the client when to try again.
+    pub fn retry_after(self, seconds: u64) -> Self {
+        Self { retry_after: Some(seconds), ..self }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let Self { code, detail, retry_after, cause } = self;
+        let status = code.status();
+        if let Some(cause) = cause {
+            tracing::error!(%status, cause, "request failed");
+        }
+        let name = serde_json::to_value(code).unwrap_or_default();
+        let kind = format!("urn:garim:problem:{}", name.as_str().unwrap_or_default());
+        let (title, detail) = (code.title(), detail.into_owned());
+        let body = ProblemBody { kind, title, status: status.as_u16(), code, detail };
+        let mut response = (status, axum::Json(body)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(seconds) = retry_after {
+            headers.insert(RETRY_AFTER, seconds.into());
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+impl From<store::Error> for Problem {
+    fn from(error: store::Error) -> Self {
+        use store::Error as E;
+        let text = error.to_string();
+        match error {
+            E::NotFound { .. } => Self::new(Code::NotFound, text),
+            E::NameTaken { .. } => Self::new(Code::NameTaken, text),
+            E::Ambiguous { .. } => Self::new(Code::Conflict, text),
+            E::NoConsent { .. } => Self::new(Code::NoConsent, text),
+            E::Invalid { .. } => Self::new(Code::InvalidValue, text),
+            error if error.may_pass() => Self::unavailable(text),
+            _ => Self::internal(text),
+        }
+    }
+}
