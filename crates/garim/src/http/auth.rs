@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, HeaderName};
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use axum::middleware::Next;
@@ -16,29 +16,58 @@ use tracing::Span;
 use super::App;
 use super::problem::{Code, Problem};
 
+/// Names the user that a request is about, where that is not the key's own.
+pub const USER: HeaderName = HeaderName::from_static("garim-user");
+
 /// Who sent the request, by a key that was checked.
 #[derive(Clone, Debug)]
-pub struct Caller(Arc<ApiKey>);
+pub struct Caller {
+    key: Arc<ApiKey>,
+    /// Whose things the request is about.
+    owner: Arc<str>,
+}
 
 impl Caller {
+    /// Of a key, for the user that the request names: another than the key's own only with the scope admin.
+    fn new(key: ApiKey, headers: &HeaderMap) -> Result<Self, Problem> {
+        let admin = key.scopes.contains(&KeyScope::Admin);
+        let owner: Arc<str> = match headers.get(USER).map(|name| name.to_str()) {
+            None => key.owner.as_str().into(),
+            Some(Ok(name)) if name == key.owner || admin => {
+                store::check_user_name(name)?;
+                name.into()
+            }
+            Some(_) => {
+                let detail = "Garim-User names another user, which needs the scope admin";
+                return Err(Problem::new(Code::MissingScope, detail));
+            }
+        };
+        Ok(Self { key: Arc::new(key), owner })
+    }
+
     /// The key.
     pub fn key(&self) -> &ApiKey {
-        &self.0
+        &self.key
+    }
+
+    /// The user whose things the request is about. What belongs to others does not exist for it.
+    pub fn owner(&self) -> &str {
+        &self.owner
     }
 
     /// Who it is in the audit log.
     pub fn actor(&self) -> String {
-        format!("key {}", self.0.id)
+        format!("key {}", self.key.id)
     }
 
     /// Whether the key has this scope.
     pub fn may(&self, scope: KeyScope) -> bool {
-        self.0.scopes.contains(&scope)
+        self.key.scopes.contains(&scope)
     }
 
     /// Whether this caller may know of things of `owner`. If not, answer as if there were none: 404.
     pub fn acts_for(&self, owner: &str) -> bool {
-        self.0.owner == owner || self.may(KeyScope::Admin)
+        self.key.owner == owner || self.may(KeyScope::Admin)
     }
 }
 
@@ -64,7 +93,8 @@ pub async fn authenticate(
     let permit = app.limits.admit(key.id)?;
     // Nothing behind this needs the secret.
     request.headers_mut().remove(AUTHORIZATION);
-    request.extensions_mut().insert(Caller(Arc::new(key)));
+    let caller = Caller::new(key, request.headers())?;
+    request.extensions_mut().insert(caller);
     Ok(permit.until_sent(next.run(request).await))
 }
 

@@ -131,6 +131,7 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
     let mut allowed = names(&["idempotency-key", "last-event-id", "x-request-id"]);
     allowed.extend([header::AUTHORIZATION, header::CONTENT_TYPE, header::IF_MATCH]);
     allowed.extend([header::IF_NONE_MATCH, header::RANGE]);
+    allowed.extend(names(&["garim-user"]));
     allowed.extend(names(&["tus-resumable", "upload-length", "upload-offset", "upload-metadata"]));
     let mut exposed = names(&["x-request-id", "tus-resumable", "upload-offset", "upload-length"]);
     exposed.extend([header::ETAG, header::LOCATION, header::RETRY_AFTER]);

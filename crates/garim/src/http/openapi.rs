@@ -85,6 +85,14 @@ fn complete(method: &str, operation: &mut Value) {
             ("429", "Too many requests"),
         ]);
     }
+    if keyed {
+        let user = json!({
+            "name": "Garim-User", "in": "header", "required": false,
+            "description": "The user that it is about, where that is not the key's own; needs the scope admin",
+            "schema": {"type": "string", "pattern": "^[a-z0-9][a-z0-9._-]{0,62}$"},
+        });
+        add_parameter(operation, user);
+    }
     if has_body {
         statuses.extend([("415", "The body is not JSON"), ("422", "A value makes no sense")]);
     }
@@ -123,6 +131,10 @@ fn parameter(operation: &mut Value, name: &str, description: &str) {
         "name": name, "in": "header", "required": false, "description": description,
         "schema": {"type": "string", "minLength": 1, "maxLength": 255},
     });
+    add_parameter(operation, parameter);
+}
+
+fn add_parameter(operation: &mut Value, parameter: Value) {
     match operation["parameters"].as_array_mut() {
         Some(list) => list.push(parameter),
         None => operation["parameters"] = json!([parameter]),
