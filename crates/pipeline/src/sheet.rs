@@ -13,6 +13,7 @@ use media::Reader;
 
 use crate::JobError;
 use crate::analyse::{Analysed, next_frame};
+pub(crate) use draw::color_at;
 use draw::{GOOD, PLAIN, Tile, crop};
 pub(crate) use spots::SpotSheet;
 

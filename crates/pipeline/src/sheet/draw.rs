@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use domain::{Frame, Matrix, Orientation, PixelFormat, Point, Range, Rect, Size};
+use domain::{Frame, Matrix, Orientation, PixelFormat, Point, Range, Rect};
 use font8x8::UnicodeFonts;
 use image::{Rgb, RgbImage};
 
@@ -85,12 +85,13 @@ pub(super) fn crop(frame: &Frame, orientation: Orientation, rect: Rect) -> RgbIm
     RgbImage::from_fn(CROP, CROP, |x, y| {
         let at = |v: u32, middle: f32| middle - side / 2.0 + (v as f32 + 0.5) * step;
         let p = orientation.to_coded(Point { x: at(x, center.x), y: at(y, center.y) }, size);
-        color_at(frame, p, size)
+        color_at(frame, p)
     })
 }
 
 /// The colour at a coded point; black outside the picture.
-fn color_at(frame: &Frame, p: Point, size: Size) -> Rgb<u8> {
+pub(crate) fn color_at(frame: &Frame, p: Point) -> Rgb<u8> {
+    let size = frame.size;
     let inside = p.x >= 0.0 && p.y >= 0.0 && p.x < size.width as f32 && p.y < size.height as f32;
     if !inside {
         return Rgb([0; 3]);
