@@ -73,9 +73,14 @@ async fn serve(service: Service, settings: Settings, mut stop: watch::Receiver<b
         tokio::select! {
             _ = tokio::time::sleep(wait) => {}
             _ = jobs.changed() => {}
-            _ = stop.wait_for(|stop| *stop) => {}
+            _ = told_to_stop(&mut stop) => {}
         }
     }
+}
+
+/// Returns when the worker is told to stop, or when whoever would say so is gone.
+async fn told_to_stop(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
 }
 
 /// Why an attempt was stopped from outside.
@@ -114,7 +119,7 @@ async fn carry_out(
                 let why = beat(service, settings, &fence, &told).await;
                 stopped = stopped.or(why);
             }
-            _ = stop.wait_for(|stop| *stop), if stopped.is_none() => stopped = Some(Stopped::ShutDown),
+            _ = told_to_stop(&mut stop), if stopped.is_none() => stopped = Some(Stopped::ShutDown),
         }
         if stopped.is_some() {
             // The child is killed, and the work ends with that.

@@ -50,6 +50,8 @@ pub(crate) async fn emit(
     let millis = now.as_millisecond();
     let next = sqlx::query("UPDATE event_head SET seq = seq + 1 WHERE id = 1 RETURNING seq");
     let seq: i64 = next.fetch_one(&mut **tx).await?.try_get(0)?;
+    // All that the cloud's message can say.
+    let is_search = new.data["kind"] == "search" && matches!(new.kind, "job.done" | "job.failed");
     let insert = "INSERT INTO events (seq, id, owner, type, subject, at, data) \
          VALUES ($1, $2, $3, $4, $5, $6, $7)";
     sqlx::query(insert)
@@ -62,10 +64,13 @@ pub(crate) async fn emit(
         .bind(new.data.to_string())
         .execute(&mut **tx)
         .await?;
-    let hooks = sqlx::query("SELECT id, types FROM webhooks WHERE owner = $1").bind(new.owner);
+    let hooks =
+        sqlx::query("SELECT id, types, format FROM webhooks WHERE owner = $1").bind(new.owner);
     for row in hooks.fetch_all(&mut **tx).await? {
         let (webhook, types): (String, String) = (row.try_get(0)?, row.try_get(1)?);
-        if types.is_empty() || types.split(' ').any(|t| t == new.kind) {
+        let format: String = row.try_get(2)?;
+        let wanted = types.is_empty() || types.split(' ').any(|t| t == new.kind);
+        if wanted && (format != "sns" || is_search) {
             let insert = "INSERT INTO deliveries (id, webhook, event, state, attempt, next_at, created_at) \
                  VALUES ($1, $2, $3, 'due', 0, $4, $4)";
             let delivery = DeliveryId::new(millis).to_string();

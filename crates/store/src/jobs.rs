@@ -13,6 +13,7 @@ use sqlx::{Any, Row, Transaction};
 
 use crate::db::{id, time};
 use crate::events::{NewEvent, emit};
+use crate::videos::discard;
 use crate::{Error, Store, Topic};
 
 /// Attempts that a job gets.
@@ -358,7 +359,24 @@ impl Store {
         result: &Value,
         now: Timestamp,
     ) -> Result<(), Error> {
+        self.complete_discarding(fence, result, &[], now).await
+    }
+
+    /// Ends a job with what came of it; objects that it has used up are deleted.
+    ///
+    /// # Errors
+    /// [`Error::Fenced`] when the job is somebody else's by now.
+    pub async fn complete_discarding(
+        &self,
+        fence: &Fence,
+        result: &Value,
+        objects: &[String],
+        now: Timestamp,
+    ) -> Result<(), Error> {
         let mut tx = self.begin().await?;
+        for object in objects {
+            discard(&mut tx, object, now).await?;
+        }
         end(&mut tx, fence, End::Done(result), now).await?;
         self.commit(tx, &[Topic::Jobs, Topic::Events]).await
     }

@@ -12,6 +12,7 @@ use sqlx::{Any, Row, Transaction};
 
 use crate::db::{check_text, id, time};
 use crate::events::{NewEvent, emit};
+use crate::jobs::{NewJob, add};
 use crate::{Action, Error, Store, Topic};
 
 /// Largest original, in bytes.
@@ -115,13 +116,60 @@ impl Store {
     /// # Errors
     /// [`Error::Quota`] when the user's space does not suffice, [`Error::Invalid`] for what makes no sense.
     pub async fn add_video(&self, new: &NewVideo, now: Timestamp) -> Result<VideoId, Error> {
+        let mut tx = self.begin().await?;
+        let id = self.insert_video(&mut tx, new, now).await?;
+        self.commit(tx, &[Topic::Events]).await?;
+        Ok(id)
+    }
+
+    /// Takes up an object of the watched folder, unless it was taken up already: a video, and jobs that follow
+    /// one another on it. `mark` tells this content from another of the same name. `None`: it was.
+    ///
+    /// # Errors
+    /// As [`Store::add_video`].
+    pub async fn take_up(
+        &self,
+        object: &str,
+        mark: &str,
+        new: &NewVideo,
+        jobs: &[NewJob],
+        now: Timestamp,
+    ) -> Result<Option<VideoId>, Error> {
+        let known =
+            sqlx::query("SELECT 1 FROM watched WHERE object = $1 AND mark = $2").bind(object);
+        if known.bind(mark).fetch_optional(&self.pool).await?.is_some() {
+            return Ok(None);
+        }
+        let mut tx = self.begin().await?;
+        let insert = "INSERT INTO watched (object, mark, video, taken_at) VALUES ($1, $2, '', $3) \
+             ON CONFLICT (object) DO UPDATE SET mark = $2, taken_at = $3 WHERE watched.mark <> $2";
+        let insert = sqlx::query(insert).bind(object).bind(mark).bind(now.as_millisecond());
+        if insert.execute(&mut *tx).await?.rows_affected() == 0 {
+            return Ok(None);
+        }
+        let video = self.insert_video(&mut tx, new, now).await?;
+        let update = sqlx::query("UPDATE watched SET video = $1 WHERE object = $2");
+        update.bind(video.to_string()).bind(object).execute(&mut *tx).await?;
+        let mut after = None;
+        for job in jobs {
+            let job = NewJob { video: Some(video), after, ..job.clone() };
+            after = Some(add(&mut tx, &job, now).await?);
+        }
+        self.commit(tx, &[Topic::Jobs, Topic::Events]).await?;
+        Ok(Some(video))
+    }
+
+    async fn insert_video(
+        &self,
+        tx: &mut Transaction<'static, Any>,
+        new: &NewVideo,
+        now: Timestamp,
+    ) -> Result<VideoId, Error> {
         check_text("the name of the video", &new.name)?;
         let (length, object) = match &new.source {
             Source::Upload(0) => {
-                return Err(Error::Invalid {
-                    what: "the length",
-                    why: "is 0: there is nothing to store",
-                });
+                let why = "is 0: there is nothing to store";
+                return Err(Error::Invalid { what: "the length", why });
             }
             Source::Upload(length) if *length > MAX_LENGTH => {
                 return Err(Error::Invalid { what: "the length", why: "is more than 1 TiB" });
@@ -137,8 +185,7 @@ impl Store {
             Original::Keep => None,
             Original::DeleteAfter(time) => Some(millis_of(time)),
         };
-        let mut tx = self.begin().await?;
-        self.check_quota(&mut tx, &new.owner, length).await?;
+        self.check_quota(tx, &new.owner, length).await?;
         let insert = "INSERT INTO videos (id, owner, name, state, length, received, sealed_key, object, \
              original_grace, created_at, expires_at) VALUES ($1, $2, $3, 'uploading', $4, 0, $5, $6, $7, $8, $9)";
         sqlx::query(insert)
@@ -151,13 +198,12 @@ impl Store {
             .bind(grace)
             .bind(millis)
             .bind(new.expires_at.map(|t| t.as_millisecond()))
-            .execute(&mut *tx)
+            .execute(&mut **tx)
             .await?;
         let data = json!({"video": id, "name": new.name});
         let event =
             NewEvent { owner: &new.owner, kind: "video.created", subject: id.to_string(), data };
-        emit(&mut tx, event, now).await?;
-        self.commit(tx, &[Topic::Events]).await?;
+        emit(tx, event, now).await?;
         Ok(id)
     }
 

@@ -1,29 +1,40 @@
 //! `garim serve`: the HTTP server.
 
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::DirBuilderExt;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use axum_server::Handle;
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
-use jiff::Timestamp;
-use store::{KeySource, Store};
+use jiff::{SignedDuration, Timestamp};
+use store::{Location, Original, Place, S3Config, Store};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
 use tokio::time::interval;
+use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
+use zeroize::Zeroizing;
 
 use super::people::{default_folder, server_key};
 use super::{INTERRUPTED, print};
 use crate::cli::{ConfigArgs, ServeArgs};
-use crate::config::{Config, Database, Overrides};
+use crate::config::{Config, Database, Objects, Overrides};
+use crate::housekeeping::{self, Watch};
 use crate::http::{self, App};
+use crate::service::{Service, Staging};
+use crate::{notify, worker};
 
 /// A client has this long for the headers of its next request, and for its TLS handshake.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Streams of one HTTP/2 connection at once.
 const STREAMS: u32 = 64;
+/// How long S3 may be silent until an operation fails.
+const S3_PATIENCE: Duration = Duration::from_secs(30);
+/// After losing the connection that hears other processes.
+const LISTEN_AGAIN: Duration = Duration::from_secs(2);
 /// How often what is no longer needed is thrown away.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
@@ -45,15 +56,106 @@ pub fn config(args: &ConfigArgs, listen: Option<SocketAddr>) -> Result<Config> {
 
 /// Opens the database that the settings name.
 pub async fn open(config: &Config) -> Result<Store> {
-    match &config.database {
+    let (location, name) = match &config.database {
         Database::Sqlite => {
-            let key: KeySource = server_key(&config.data);
-            let store = Store::open(&config.data, &key).await;
-            store.with_context(|| config.data.display().to_string())
+            (Location::Folder(config.data.clone()), config.data.display().to_string())
         }
-        Database::Postgres(_) => {
-            bail!("this build knows no Postgres yet: unset GARIM_DATABASE_URL")
+        // The URL may hold a password.
+        Database::Postgres(url) => {
+            let url = Zeroizing::new(url.reveal().to_owned());
+            (Location::Postgres(url), "Postgres".to_owned())
         }
+    };
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&config.data)
+        .with_context(|| config.data.display().to_string())?;
+    Store::open(&location, &server_key(&config.data)).await.with_context(|| name)
+}
+
+/// Opens everything that work needs.
+pub async fn service(config: &Config) -> Result<Service> {
+    let place = match &config.objects {
+        Objects::Folder(folder) => Place::Folder(folder.clone()),
+        Objects::S3 { bucket, region, endpoint } => {
+            let secret = |name: &str| {
+                let value = std::env::var(name).ok().filter(|value| !value.is_empty());
+                value.map(Zeroizing::new).with_context(|| format!("objects in S3 need ${name}"))
+            };
+            Place::S3(S3Config {
+                bucket: bucket.clone(),
+                region: region.clone(),
+                allow_http: endpoint.as_ref().is_some_and(|url| url.scheme() == "http"),
+                endpoint: endpoint
+                    .as_ref()
+                    .map(|url| url.as_str().trim_end_matches('/').to_owned()),
+                access_key: secret("AWS_ACCESS_KEY_ID")?,
+                secret_key: secret("AWS_SECRET_ACCESS_KEY")?,
+                prefix: None,
+                give_up_after: S3_PATIENCE,
+            })
+        }
+    };
+    let store = open(config).await?;
+    let objects = store::Objects::open(&place)?;
+    let staging = Arc::new(Staging::open(&config.data)?);
+    Ok(Service { store, objects, staging })
+}
+
+/// How jobs are done, as the settings say.
+pub fn jobs(config: &Config) -> worker::Settings {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    worker::Settings {
+        slots: config.jobs.workers as usize,
+        lease: SignedDuration::try_from(config.jobs.lease).unwrap_or(SignedDuration::from_secs(30)),
+        name: format!("{}-{}", host.trim(), std::process::id()),
+    }
+}
+
+fn watch(config: &Config) -> Result<Option<Watch>> {
+    let Some(prefix) = &config.watch else { return Ok(None) };
+    let prefix = prefix.parse().with_context(|| format!("watch.prefix: {prefix:?}"))?;
+    let original = match config.retention.originals {
+        None => Original::Keep,
+        Some(grace) => Original::DeleteAfter(SignedDuration::try_from(grace)?),
+    };
+    Ok(Some(Watch { prefix, original, days: config.retention.days }))
+}
+
+/// Work beside answering requests; it ends when `stopping` says so.
+fn work(config: &Config, service: &Service, stopping: &CancellationToken) -> Result<JoinSet<()>> {
+    let mut tasks = JoinSet::new();
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    tasks.spawn(worker::run(service.clone(), jobs(config), stopped));
+    tasks.spawn(housekeeping::run(service.clone(), watch(config)?, stopping.clone()));
+    let bucket = match &config.objects {
+        Objects::S3 { bucket, .. } => bucket.clone(),
+        Objects::Folder(_) => "garim".to_owned(),
+    };
+    let (store, token) = (service.store.clone(), stopping.clone());
+    tasks.spawn(async move {
+        if let Err(error) = notify::run(store, bucket, token).await {
+            tracing::error!(%error, "webhooks are told nothing");
+        }
+    });
+    let (store, token) = (service.store.clone(), stopping.clone());
+    tasks.spawn(async move {
+        token.run_until_cancelled(listen(&store)).await;
+        let _ = stop.send(true);
+    });
+    Ok(tasks)
+}
+
+/// Hears of changes that other processes make.
+pub async fn listen(store: &Store) {
+    loop {
+        match store.listen().await {
+            // Not with this database.
+            Ok(()) => std::future::pending().await,
+            Err(error) => tracing::warn!(%error, "other processes are not heard; trying again"),
+        }
+        tokio::time::sleep(LISTEN_AGAIN).await;
     }
 }
 
@@ -61,7 +163,8 @@ async fn serve(config: Config) -> Result<()> {
     // The only one there is; `Err` would say that it is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let prometheus = http::metrics::install()?;
-    let store = open(&config).await?;
+    let service = service(&config).await?;
+    let store = service.store.clone();
     let listener = TcpListener::bind(config.listen).with_context(|| config.listen.to_string())?;
     let address = listener.local_addr()?;
     let tls = match &config.tls {
@@ -72,21 +175,26 @@ async fn serve(config: Config) -> Result<()> {
             Some(read.with_context(files)?)
         }
     };
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let own = format!("{scheme}://{address}");
+    let public = config.public_url.as_ref().map_or(own.as_str(), |url| url.as_str());
+    store.set_public_url(public).await?;
     if let Some((_, secret)) = store.create_first_key("serve", Timestamp::now()).await? {
         print(secret.reveal());
         info!("the line on stdout is the first admin key; it is not shown again");
     }
-    let app = Arc::new(App::new(config, store, prometheus));
+    let app = Arc::new(App::new(config, service.clone(), prometheus));
     let handle = Handle::new();
     let stop = tokio::spawn(stop(Arc::clone(&app), handle.clone()));
-    let sweep = tokio::spawn(sweep(Arc::clone(&app)));
-    let scheme = if tls.is_some() { "https" } else { "http" };
-    info!("listening on {scheme}://{address}");
+    let mut tasks = work(&app.config, &service, &app.stopping)?;
+    tasks.spawn(sweep(Arc::clone(&app)));
+    info!("listening on {own}");
     let served = answer(listener, tls, handle, &app).await;
     stop.abort();
     app.stopping.cancel();
-    // Work in the background ends by itself when `stopping` says so.
-    sweep.await.context("sweeping")?;
+    // They hand back their jobs and end by themselves.
+    while tasks.join_next().await.is_some() {}
+    store.close().await;
     info!("stopped");
     served
 }

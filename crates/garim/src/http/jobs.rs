@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::LOCATION;
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use domain::{JobId, VideoId};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -127,9 +127,9 @@ impl From<Job> for JobView {
 }
 
 /// 202 with a job that was just made, and where to look how it goes.
-pub async fn accepted(app: &App, owner: &str, job: JobId) -> Result<impl IntoResponse, Problem> {
+pub async fn accepted(app: &App, owner: &str, job: JobId) -> Result<Response, Problem> {
     let view = JobView::from(app.store.job(owner, job).await?);
-    Ok((StatusCode::ACCEPTED, [(LOCATION, format!("/v1/jobs/{job}"))], Json(view)))
+    Ok((StatusCode::ACCEPTED, [(LOCATION, format!("/v1/jobs/{job}"))], Json(view)).into_response())
 }
 
 /// Which jobs.

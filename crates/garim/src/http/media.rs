@@ -110,10 +110,16 @@ async fn show(
     let number: i64 = number.ok_or_else(|| Problem::not_found("version", &version))?;
     let now = Timestamp::now();
     if !app.store.is_signed(video, number, &file, expires, &signature) {
-        return Err(Problem::new(Code::BadSignature, "use an address as the API gave it, unchanged"));
+        return Err(Problem::new(
+            Code::BadSignature,
+            "use an address as the API gave it, unchanged",
+        ));
     }
     if expires <= now.as_second() {
-        return Err(Problem::new(Code::BadSignature, "the address expired: ask the API for a new one"));
+        return Err(Problem::new(
+            Code::BadSignature,
+            "the address expired: ask the API for a new one",
+        ));
     }
     let version = app.store.version(video, number).await?;
     if !version.is_public(now) {
@@ -149,7 +155,9 @@ async fn send(
     let body = Body::from_stream(contents.bytes);
     if partial {
         let range = format!("bytes {}-{}/{}", given.start, given.end - 1, contents.size);
-        return Ok((StatusCode::PARTIAL_CONTENT, [(CONTENT_RANGE, range)], headers, body).into_response());
+        return Ok(
+            (StatusCode::PARTIAL_CONTENT, [(CONTENT_RANGE, range)], headers, body).into_response()
+        );
     }
     Ok((headers, body).into_response())
 }
@@ -158,7 +166,9 @@ async fn send(
 /// ranges are too: then everything is sent.
 fn parse(header: &HeaderValue, size: u64) -> Result<Option<Range<u64>>, Problem> {
     let range = header.to_str().ok().and_then(|text| text.strip_prefix("bytes="));
-    let Some((from, to)) = range.and_then(|range| range.trim().split_once('-')) else { return Ok(None) };
+    let Some((from, to)) = range.and_then(|range| range.trim().split_once('-')) else {
+        return Ok(None);
+    };
     let number = |text: &str| text.parse::<u64>().ok();
     let range = match (from.is_empty(), to.is_empty()) {
         (true, false) => number(to).map(|last| size.saturating_sub(last)..size),
@@ -171,9 +181,7 @@ fn parse(header: &HeaderValue, size: u64) -> Result<Option<Range<u64>>, Problem>
     };
     match range {
         Some(range) if range.start < range.end => Ok(Some(range)),
-        Some(_) => {
-            Err(Problem::new(Code::NoSuchBytes, format!("the file has {size} bytes")))
-        }
+        Some(_) => Err(Problem::new(Code::NoSuchBytes, format!("the file has {size} bytes"))),
         None => Ok(None),
     }
 }

@@ -8,14 +8,18 @@ mod etag;
 mod extract;
 mod health;
 mod idempotency;
+mod jobs;
 mod keys;
 mod limits;
 pub mod logging;
+mod media;
 pub mod metrics;
 mod openapi;
 mod page;
 mod problem;
+mod uploads;
 mod users;
+mod videos;
 
 use std::any::Any;
 use std::sync::Arc;
@@ -27,18 +31,21 @@ use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
 use metrics_exporter_prometheus::PrometheusHandle;
-use store::Store;
+use store::{Objects, Store};
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::CorsLayer;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::config::Config;
+use crate::service::Service;
 use problem::{Code, Problem};
 
 /// What handlers share.
 pub struct App {
     pub store: Store,
+    pub objects: Objects,
+    service: Service,
     pub config: Config,
     pub limits: limits::Limits,
     /// Renders `/metrics`.
@@ -49,10 +56,16 @@ pub struct App {
 }
 
 impl App {
-    pub fn new(config: Config, store: Store, prometheus: PrometheusHandle) -> Self {
+    pub fn new(config: Config, service: Service, prometheus: PrometheusHandle) -> Self {
         let limits = limits::Limits::new(&config.limits);
         let (stopping, ready) = (CancellationToken::new(), health::Ready::default());
-        Self { store, config, limits, prometheus, stopping, ready }
+        let (store, objects) = (service.store.clone(), service.objects.clone());
+        Self { store, objects, service, config, limits, prometheus, stopping, ready }
+    }
+
+    /// What work needs.
+    pub fn service(&self) -> Service {
+        self.service.clone()
     }
 }
 
@@ -61,12 +74,22 @@ pub type Shared = State<Arc<App>>;
 
 /// Routes for callers with a key that take and give JSON: bounded body, bounded time, `ETag`, `Idempotency-Key`.
 fn json_routes() -> OpenApiRouter<Arc<App>> {
-    OpenApiRouter::new().merge(keys::routes()).merge(users::routes()).merge(metrics::routes())
+    OpenApiRouter::new()
+        .merge(keys::routes())
+        .merge(users::routes())
+        .merge(videos::routes())
+        .merge(jobs::routes())
+        .merge(metrics::routes())
+}
+
+/// Routes for callers with a key whose bodies are streams: they bound size and time themselves.
+fn stream_routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new().merge(uploads::routes())
 }
 
 /// Routes for everybody.
 fn open_routes() -> OpenApiRouter<Arc<App>> {
-    OpenApiRouter::new().merge(health::routes()).merge(openapi::routes())
+    OpenApiRouter::new().merge(health::routes()).merge(openapi::routes()).merge(media::routes())
 }
 
 /// Everything, in layers. Of two `layer` calls the later is the outer one.
@@ -77,7 +100,8 @@ pub fn router(app: &Arc<App>) -> Router {
         .layer(from_fn_with_state(Arc::clone(app), limits::in_time))
         .layer(from_fn_with_state(Arc::clone(app), limits::whole_body))
         .layer(from_fn_with_state(Arc::clone(app), auth::authenticate));
-    let (routes, document) = open_routes().merge(json).split_for_parts();
+    let streams = stream_routes().layer(from_fn_with_state(Arc::clone(app), auth::authenticate));
+    let (routes, document) = open_routes().merge(json).merge(streams).split_for_parts();
     let document = openapi::Document::new(&document);
     let router = routes
         .layer(axum::Extension(document))

@@ -101,9 +101,14 @@ async fn create(
     let policy = match get("original") {
         None => None,
         Some("seal") => Some(OriginalPolicy::Seal),
-        Some(seconds) => Some(OriginalPolicy::DeleteAfterSeconds(seconds.parse().map_err(|_| {
-            Problem::new(Code::InvalidHeader, "Upload-Metadata: original must be `seal` or seconds")
-        })?)),
+        Some(seconds) => {
+            Some(OriginalPolicy::DeleteAfterSeconds(seconds.parse().map_err(|_| {
+                Problem::new(
+                    Code::InvalidHeader,
+                    "Upload-Metadata: original must be `seal` or seconds",
+                )
+            })?))
+        }
     };
     let now = Timestamp::now();
     let video = NewVideo {
@@ -286,14 +291,16 @@ fn check_version(headers: &HeaderMap) -> Result<(), Problem> {
 
 fn number(headers: &HeaderMap, name: &HeaderName) -> Result<u64, Problem> {
     let text = headers.get(name).and_then(|value| value.to_str().ok());
-    text.and_then(|text| text.parse().ok())
-        .ok_or_else(|| Problem::new(Code::InvalidHeader, format!("{name} must be a number of bytes")))
+    text.and_then(|text| text.parse().ok()).ok_or_else(|| {
+        Problem::new(Code::InvalidHeader, format!("{name} must be a number of bytes"))
+    })
 }
 
 /// Pairs of a key and a value in base64, separated by commas (tus, "Upload-Metadata").
 fn metadata(headers: &HeaderMap) -> Result<Vec<(String, String)>, Problem> {
     let Some(value) = headers.get(&METADATA) else { return Ok(Vec::new()) };
-    let bad = || Problem::new(Code::InvalidHeader, "Upload-Metadata: must be keys and values in base64");
+    let bad =
+        || Problem::new(Code::InvalidHeader, "Upload-Metadata: must be keys and values in base64");
     let text = value.to_str().ok().filter(|text| text.len() <= MAX_METADATA).ok_or_else(bad)?;
     let pair = |pair: &str| {
         let (key, value) = pair.trim().split_once(' ').unwrap_or((pair.trim(), ""));
@@ -321,7 +328,10 @@ mod tests {
             metadata(&headers).ok()
         };
         let pair = |k: &str, v: &str| (k.to_owned(), v.to_owned());
-        assert_eq!(read("filename Y2xpcC5tcDQ=, empty"), Some(vec![pair("filename", "clip.mp4"), pair("empty", "")]));
+        assert_eq!(
+            read("filename Y2xpcC5tcDQ=, empty"),
+            Some(vec![pair("filename", "clip.mp4"), pair("empty", "")])
+        );
         assert_eq!(read("filename !"), None);
         assert_eq!(read(&"x ".repeat(3000)), None);
         assert_eq!(metadata(&HeaderMap::new()).ok(), Some(Vec::new()));

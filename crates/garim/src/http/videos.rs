@@ -50,10 +50,7 @@ pub enum OriginalPolicy {
     /// It stays, sealed, until its video is deleted: who consents later can be shown.
     Seal,
     /// It is destroyed after this many seconds.
-    DeleteAfterSeconds(
-        #[schema(minimum = 0, maximum = 315360000)]
-        u32,
-    ),
+    DeleteAfterSeconds(u32),
 }
 
 impl From<OriginalPolicy> for Original {
@@ -185,7 +182,8 @@ pub async fn view(app: &App, video: Video) -> Result<VideoView, Problem> {
             let version = app.store.version(video.id, number).await?;
             let expires = media::expiry(Timestamp::now());
             let public = version.files.iter().filter(|f| f.public);
-            let urls = public.map(|f| media::url(app, video.id, number, &f.name, expires)).collect();
+            let urls =
+                public.map(|f| media::url(app, video.id, number, &f.name, expires)).collect();
             Some(PublishedView { version: number, urls, urls_expire_at: expires })
         }
     };
@@ -203,9 +201,9 @@ pub async fn view(app: &App, video: Video) -> Result<VideoView, Problem> {
         has_original: video.has_original,
         original: match video.original {
             Original::Keep => OriginalPolicy::Seal,
-            Original::DeleteAfter(time) => {
-                OriginalPolicy::DeleteAfterSeconds(u32::try_from(time.as_secs()).unwrap_or(u32::MAX))
-            }
+            Original::DeleteAfter(time) => OriginalPolicy::DeleteAfterSeconds(
+                u32::try_from(time.as_secs()).unwrap_or(u32::MAX),
+            ),
         },
         original_delete_at: video.original_delete_at,
         info: video.info,
@@ -286,12 +284,10 @@ async fn create(
     State(app): Shared,
     Operate(caller): Operate,
     Body(new): Body<CreateVideo>,
-) -> Result<impl IntoResponse, Problem> {
+) -> Result<Response, Problem> {
     let owner = caller.owner();
-    let object: ObjectPath = new
-        .object
-        .parse()
-        .map_err(|e| Problem::new(Code::InvalidValue, format!("object: {e}")))?;
+    let object: ObjectPath =
+        new.object.parse().map_err(|e| Problem::new(Code::InvalidValue, format!("object: {e}")))?;
     if !object.as_str().starts_with(&format!("incoming/{owner}/")) {
         return Err(Problem::not_found("object of yours", object.as_str()));
     }
@@ -464,7 +460,7 @@ async fn mosaic(
     Operate(caller): Operate,
     Path(id): Path<VideoId>,
     Body(Mosaic { options, tag, priority }): Body<Mosaic>,
-) -> Result<impl IntoResponse, Problem> {
+) -> Result<Response, Problem> {
     let owner = caller.owner();
     let video = app.store.video(owner, id).await?;
     check(&app, &caller, &options).await?;
@@ -571,7 +567,7 @@ async fn render(
     Operate(caller): Operate,
     Path(id): Path<VideoId>,
     Body(new): Body<Render>,
-) -> Result<impl IntoResponse, Problem> {
+) -> Result<Response, Problem> {
     let owner = caller.owner();
     let video = app.store.video(owner, id).await?;
     let version = app.store.version(id, new.version).await?;
@@ -666,7 +662,9 @@ async fn file(
     }
     let folder: ObjectPath = version.folder.parse()?;
     let contents = app.objects.stream(&folder.join(&name)?, None).await?;
-    let headers =
-        [(CONTENT_TYPE, media::kind(&name).to_owned()), (CONTENT_LENGTH, contents.size.to_string())];
+    let headers = [
+        (CONTENT_TYPE, media::kind(&name).to_owned()),
+        (CONTENT_LENGTH, contents.size.to_string()),
+    ];
     Ok((headers, AxumBody::from_stream(contents.bytes)).into_response())
 }

@@ -29,15 +29,24 @@ pub async fn run(attempt: &Attempt) -> Result<(), Trouble> {
     let video = attempt.video().await?;
     let info = probe(attempt, &video).await?;
     let result = json!({"video": video.id, "bytes": video.length, "info": info});
-    Ok(store.complete(&attempt.fence, &result, Timestamp::now()).await?)
+    // Sealed now: what was taken up does not stay behind in the clear.
+    let used: Vec<String> = match object(&video) {
+        None => Vec::new(),
+        Some(object) => {
+            sources(attempt, &object?).await?.iter().map(|o| o.as_str().to_owned()).collect()
+        }
+    };
+    Ok(store.complete_discarding(&attempt.fence, &result, &used, Timestamp::now()).await?)
+}
+
+/// The object that a video is taken from; `None` for an upload.
+fn object(video: &Video) -> Option<Result<ObjectPath, Trouble>> {
+    video.object.as_ref().map(|name| name.parse().map_err(Trouble::from))
 }
 
 async fn take(attempt: &Attempt, video: &Video) -> Result<(), Trouble> {
-    let object = video.object.as_ref();
-    let object: ObjectPath = object
-        .ok_or_else(|| Trouble::never("not_found", "the upload is not complete"))?
-        .parse()
-        .map_err(Trouble::from)?;
+    let object = object(video)
+        .ok_or_else(|| Trouble::never("not_found", "the upload is not complete"))??;
     let (service, owner) = (&attempt.service, &attempt.job.owner);
     let sources = sources(attempt, &object).await?;
     let mut length = 0;
