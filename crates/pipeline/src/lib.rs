@@ -11,12 +11,14 @@
 //! ```
 
 mod analyse;
+mod color;
 mod enrol;
 mod error;
 mod input;
 mod job;
 mod kept;
 mod photo;
+mod poster;
 mod render;
 mod replan;
 mod report;
