@@ -8,6 +8,7 @@ use domain::{Orientation, Point, Size, TimeBase};
 use image::RgbImage;
 use image::codecs::jpeg::JpegEncoder;
 use image::imageops::{FilterType, resize};
+use media::MediaInfo;
 use redact::{Covered, Redacted, RedactionPlan};
 
 use crate::{JobError, color};
@@ -19,6 +20,47 @@ const QUALITY: u8 = 85;
 /// The frame is looked for so far into the video, in seconds, or a third of its length if that is less:
 /// videos often start black.
 const INTO: f64 = 3.0;
+
+/// The poster of a video that is being rendered.
+pub(crate) struct Poster<'a> {
+    seq: u64,
+    view: View,
+    path: &'a Path,
+    written: bool,
+}
+
+impl<'a> Poster<'a> {
+    /// `None` where none is asked for, or there is no frame to make it of.
+    pub(crate) fn new(
+        path: Option<&'a Path>,
+        plan: &RedactionPlan,
+        info: &MediaInfo,
+    ) -> Option<Self> {
+        let (path, video) = (path?, &info.video);
+        let seq = choose(plan, video.time_base)?;
+        let view = View { orientation: video.orientation, aspect: video.sample_aspect_ratio };
+        Some(Self { seq, view, path, written: false })
+    }
+
+    /// The frame that makes it.
+    pub(crate) fn seq(&self) -> u64 {
+        self.seq
+    }
+
+    /// Writes it, if this is its frame.
+    pub(crate) fn see(&mut self, covered: &Redacted) -> Result<(), JobError> {
+        if covered.frame().seq == self.seq {
+            write(covered, None, self.view, self.path)?;
+            self.written = true;
+        }
+        Ok(())
+    }
+
+    /// Whether its frame came.
+    pub(crate) fn is_written(&self) -> bool {
+        self.written
+    }
+}
 
 /// How the pixels of a video are to be looked at.
 #[derive(Clone, Copy, Debug)]
@@ -46,7 +88,7 @@ impl View {
 
 /// The frame (`seq`) of a plan that makes the poster: the one nearest to the right time, but one that is
 /// covered whole only if all are. `None`: the plan has no frames.
-pub(crate) fn choose(plan: &RedactionPlan, base: TimeBase) -> Option<u64> {
+fn choose(plan: &RedactionPlan, base: TimeBase) -> Option<u64> {
     let first = plan.iter().next()?.ticks;
     let length = base.seconds(plan.iter().last()?.ticks.saturating_sub(first));
     let wanted = INTO.min(length / 3.0);

@@ -13,7 +13,7 @@ use media::{
 use redact::{Cover, Painter, Reason, Redacted, RedactionPlan};
 
 use crate::analyse::next_frame;
-use crate::poster::{self, View};
+use crate::poster::Poster;
 use crate::report::Rendering;
 use crate::sheet::Sheet;
 use crate::threads::spawn;
@@ -161,15 +161,15 @@ fn show(order: &Order<'_>, mut sections: Vec<Section>, sheet: &mut Sheet) -> Res
 fn poster_of_copied(order: &Order<'_>, mut sections: Vec<Section>) -> Result<(), JobError> {
     let mut reader = Reader::open(order.input.open()?, Streams::Video, order.to_8bit)?;
     let info = reader.info().clone();
-    let Some(mut poster) = Poster::new(order, &info) else { return Ok(()) };
+    let Some(mut poster) = Poster::new(order.poster, order.plan, &info) else { return Ok(()) };
     for (at, section) in sections.iter_mut().enumerate() {
         section.copy =
-            !(section.first..section.first + order.plan.gop_frames(at)).contains(&poster.seq);
+            !(section.first..section.first + order.plan.gop_frames(at)).contains(&poster.seq());
     }
     open_splice(&mut reader, sections, order.plan)?;
     let mut painter = Painter::new();
     while let Some(decoded) = next_frame(&mut reader)? {
-        if decoded.frame.seq == poster.seq {
+        if decoded.frame.seq == poster.seq() {
             let painted = cover(order.plan, decoded.frame, decoded.intact, &mut painter, &mut 0);
             return poster.see(&painted);
         }
@@ -180,32 +180,6 @@ fn poster_of_copied(order: &Order<'_>, mut sections: Vec<Section>) -> Result<(),
 fn changed(order: &Order<'_>) -> JobError {
     let why = "changed while it was read; run the job again".to_owned();
     MediaError::Input { path: order.input.path.clone(), why }.into()
-}
-
-/// The poster that is waited for.
-struct Poster<'a> {
-    seq: u64,
-    view: View,
-    path: &'a Path,
-    written: bool,
-}
-
-impl<'a> Poster<'a> {
-    fn new(order: &Order<'a>, info: &MediaInfo) -> Option<Self> {
-        let (path, video) = (order.poster?, &info.video);
-        let seq = poster::choose(order.plan, video.time_base)?;
-        let view = View { orientation: video.orientation, aspect: video.sample_aspect_ratio };
-        Some(Self { seq, view, path, written: false })
-    }
-
-    /// Writes it, if this is its frame.
-    fn see(&mut self, painted: &Redacted) -> Result<(), JobError> {
-        if painted.frame().seq == self.seq {
-            poster::write(painted, None, self.view, self.path)?;
-            self.written = true;
-        }
-        Ok(())
-    }
 }
 
 /// The video track that is being written.
@@ -327,7 +301,7 @@ fn write(
     progress: &mut dyn FnMut(u64),
 ) -> Result<(), JobError> {
     let mut painter = Painter::new();
-    let mut poster = Poster::new(order, &track.info);
+    let mut poster = Poster::new(order.poster, order.plan, &track.info);
     for item in items {
         match item {
             Item::Audio(audio) => {
@@ -353,7 +327,7 @@ fn write(
         }
         progress(done.frames);
     }
-    done.poster = poster.is_some_and(|poster| poster.written);
+    done.poster = poster.is_some_and(|poster| poster.is_written());
     Ok(track.finish()?)
 }
 
