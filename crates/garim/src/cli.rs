@@ -75,6 +75,10 @@ pub struct MosaicArgs {
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
 
+    /// Write a JPEG of one covered frame, to stand for the video. With several inputs: a folder.
+    #[arg(long, value_name = "FILE")]
+    pub poster: Option<PathBuf>,
+
     /// Write a PNG with one picture of every face found. It shows faces uncovered. With several
     /// inputs: a folder.
     #[arg(long, value_name = "FILE")]
@@ -250,6 +254,10 @@ pub struct RenderArgs {
 
     #[command(flatten)]
     pub files: FileArgs,
+
+    /// Write a JPEG of one covered frame, to stand for the video.
+    #[arg(long, value_name = "FILE")]
+    pub poster: Option<PathBuf>,
 
     /// Write a report as JSON.
     #[arg(long, value_name = "FILE")]

@@ -248,7 +248,7 @@ fn the_input_is_never_the_output_not_even_through_links() {
             assert!(error.contains("the output must be another file"), "{command}: {error}");
         }
     }
-    for other in ["--report", "--plan-out", "--contact-sheet"] {
+    for other in ["--report", "--plan-out", "--poster", "--contact-sheet"] {
         let error =
             s.garim(&format!("mosaic in.mp4 -o out.mp4 {other} in.mp4 --overwrite")).error();
         assert!(error.contains("in.mp4"), "{error}");

@@ -87,18 +87,6 @@ fn variable_frame_times_with_b_frames_stay() {
     s.assert_plays("out.mp4");
 }
 
-/// Writes the display matrix of the first track of an MP4 (ISO/IEC 14496-12, 8.3.2).
-fn turn(s: &Scratch, file: &str, matrix: [i32; 4]) {
-    let mut bytes = s.read(file);
-    let header = bytes.windows(4).position(|w| w == b"tkhd").unwrap() + 4;
-    let [a, b, c, d] = matrix.map(|v| v << 16);
-    for (i, value) in [a, b, 0, c, d, 0, 0, 0, 1 << 30].into_iter().enumerate() {
-        let at = header + 40 + 4 * i;
-        bytes[at..at + 4].copy_from_slice(&value.to_be_bytes());
-    }
-    s.write(file, bytes);
-}
-
 fn rotation(s: &Scratch, file: &str) -> i64 {
     s.video(file)["side_data_list"][0]["rotation"].as_i64().unwrap_or(0)
 }
@@ -107,7 +95,7 @@ fn rotation(s: &Scratch, file: &str) -> i64 {
 fn stays_turned(filter: &str, matrix: [i32; 4], rotated: i64) {
     let s = Scratch::new();
     s.clip(filter, "-c:a aac in.mp4");
-    turn(&s, "in.mp4", matrix);
+    s.turn("in.mp4", matrix);
     assert_eq!(rotation(&s, "in.mp4"), rotated);
     let report = s.mosaic("in.mp4", "");
     assert_eq!(rotation(&s, "out.mp4"), rotated);
@@ -152,7 +140,7 @@ fn turned_by_270_degrees_stays_turned_and_is_covered() {
 fn a_mirrored_selfie_stays_mirrored_and_is_covered() {
     let s = Scratch::new();
     s.clip("hflip", "-c:a aac in.mp4");
-    turn(&s, "in.mp4", [-1, 0, 0, 1]);
+    s.turn("in.mp4", [-1, 0, 0, 1]);
     s.mosaic("in.mp4", "");
     let matrix = |file: &str| s.video(file)["side_data_list"][0]["displaymatrix"].clone();
     assert!(matrix("in.mp4").as_str().unwrap().contains("-65536"), "{}", matrix("in.mp4"));

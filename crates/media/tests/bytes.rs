@@ -40,8 +40,10 @@ fn bytes(bytes: impl Bytes + 'static) -> Input<'static> {
     Input::Bytes { name: PathBuf::from("sealed"), bytes: Box::new(bytes) }
 }
 
-/// Everything a reader gives: times, first rows of pictures, how many packets of sound.
-fn read(input: Input<'_>) -> Result<(Vec<(i64, Vec<u8>)>, usize), MediaError> {
+/// Everything a reader gives: times and brightness of pictures, how many packets of sound.
+type Content = (Vec<(i64, Vec<u8>)>, usize);
+
+fn read(input: Input<'_>) -> Result<Content, MediaError> {
     let mut reader = Reader::open(input, Streams::VideoAndAudio, false)?;
     let (mut frames, mut sound) = (Vec::new(), 0);
     while let Some(item) = reader.next()? {

@@ -25,6 +25,9 @@ pub enum JobError {
     /// A job without an output.
     #[error("{}: neither a covered file nor a plan is asked for", .0.display())]
     NothingToWrite(PathBuf),
+    /// A poster of what is not covered.
+    #[error("{}: a poster is asked for, but no covered file", .0.display())]
+    PosterAlone(PathBuf),
     /// A picture of uncovered faces, of an original that is sealed so that none is on a disk.
     #[error("{}: is sealed, so no contact sheet is made of it: it would show faces uncovered", .0.display())]
     SheetOfSealed(PathBuf),

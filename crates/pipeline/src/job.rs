@@ -52,6 +52,9 @@ pub struct JobSpec {
     pub still: bool,
     /// Where to write the covered file; `None`: the file is only analysed.
     pub output: Option<PathBuf>,
+    /// Where to write a JPEG of one covered frame that stands for the video; only with `output`.
+    #[serde(default)]
+    pub poster: Option<PathBuf>,
     /// Where to write the plan.
     pub plan: Option<PathBuf>,
     /// Where to write a picture of all tracks; it shows faces.
@@ -111,6 +114,9 @@ pub struct Progress {
 /// Any failure; what was written so far is incomplete and must not be used.
 pub fn run(spec: &JobSpec, emit: &mut dyn FnMut(Progress)) -> Result<Report, JobError> {
     if spec.output.is_none() {
+        if spec.poster.is_some() {
+            return Err(JobError::PosterAlone(spec.input.path.clone()));
+        }
         spec.input.refuse_playlist()?;
     }
     if spec.contact_sheet.is_some() {
@@ -175,6 +181,7 @@ impl Job<'_> {
             smart: spec.smart,
             not_copied: analysed.not_copied,
             output,
+            poster: spec.poster.as_deref(),
         };
         let rendered = render(&order, kept, sheet.as_mut(), &mut |n| told.tell(n, emit))?;
         let times = Times { analyse, render: started.elapsed() };
@@ -218,7 +225,7 @@ impl Job<'_> {
             sheet.see(picture.frame(), domain::Orientation::default());
         }
         if let Some(output) = &self.spec.output {
-            photo::render(picture, &analysed.plan, output)?;
+            photo::render(picture, &analysed.plan, output, self.spec.poster.as_deref())?;
             emit(Progress { phase: Phase::Render, frames: 1, total: Some(1) });
         }
         let render = started.elapsed() - analyse;

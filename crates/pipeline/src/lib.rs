@@ -12,12 +12,14 @@
 //! ```
 
 mod analyse;
+mod color;
 mod enrol;
 mod error;
 mod input;
 mod job;
 mod kept;
 mod photo;
+mod poster;
 mod recover;
 mod render;
 mod replan;

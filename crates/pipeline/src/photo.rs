@@ -21,6 +21,7 @@ use vision::track::Followed;
 use vision::{Detector, DetectorModel, Pass, Suspects};
 
 use crate::analyse::{Analysed, Analyst, compare};
+use crate::poster::{self, View};
 use crate::{Input, JobError, schedule};
 
 /// Longest side of a photo, in pixels.
@@ -200,11 +201,20 @@ fn shown_in_still(tracks: &[Track], threshold: f32) -> Vec<ShownSpan> {
     best.into_iter().map(|(_, span)| span).collect()
 }
 
-/// Paints a photo by the plan and writes it in its own format.
-pub(crate) fn render(photo: Photo, plan: &RedactionPlan, output: &Path) -> Result<(), JobError> {
+/// Paints a photo by the plan and writes it in its own format, and smaller as its poster.
+pub(crate) fn render(
+    photo: Photo,
+    plan: &RedactionPlan,
+    output: &Path,
+    poster: Option<&Path>,
+) -> Result<(), JobError> {
     let Photo { frame, alpha, format } = photo;
     let cover = plan.for_frame(frame.seq, frame.pts, frame.size);
     let covered = Painter::new().paint(frame, &cover);
+    if let Some(path) = poster {
+        let view = View { orientation: Orientation::default(), aspect: (1, 1) };
+        poster::write(&covered, alpha.as_deref(), view, path)?;
+    }
     write(&covered, alpha.as_deref(), format, output)
 }
 

@@ -5,12 +5,15 @@ use std::path::Path;
 use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
+use domain::Frame;
 use media::{
     Copied, Decoded, EncodeSettings, Item, MediaError, MediaInfo, NotCopied, ReadStats, Reader,
     Section, Splice, Streams, VideoEncoder, Writer,
 };
-use redact::{Cover, Painter, Reason, RedactionPlan};
+use redact::{Cover, Painter, Reason, Redacted, RedactionPlan};
 
+use crate::analyse::next_frame;
+use crate::poster::Poster;
 use crate::report::Rendering;
 use crate::sheet::Sheet;
 use crate::threads::spawn;
@@ -33,6 +36,8 @@ pub(crate) struct Order<'a> {
     /// Why they cannot be, if the analysis said so.
     pub(crate) not_copied: Option<NotCopied>,
     pub(crate) output: &'a Path,
+    /// Where the picture that stands for the video goes.
+    pub(crate) poster: Option<&'a Path>,
 }
 
 /// What came of a render.
@@ -48,6 +53,8 @@ pub(crate) struct Rendered {
     pub(crate) stats: ReadStats,
     /// Seconds added to all time stamps.
     pub(crate) clock_offset: f64,
+    /// Whether the poster was written, if one was asked for.
+    pub(crate) poster: bool,
     /// What was encoded; `None` for a photo.
     pub(crate) rendering: Option<Rendering>,
 }
@@ -73,6 +80,9 @@ pub(crate) fn render(
     }
     let track = Track::open(order, &reader, None)?;
     let mut done = run(order, reader, track, sheet, progress)?;
+    if order.poster.is_some() && !done.poster {
+        return Err(changed(order));
+    }
     done.rendering = Some(Rendering::Full { why });
     Ok(done)
 }
@@ -111,6 +121,9 @@ fn render_spliced(
     let splice = open_splice(&mut reader, sections.clone(), order.plan)?;
     let track = Track::open(order, &reader, Some(splice))?;
     let mut done = run(order, reader, track, None, progress)?;
+    if order.poster.is_some() && !done.poster {
+        poster_of_copied(order, sections.clone())?;
+    }
     if let Some(sheet) = sheet {
         show(order, sections, sheet)?;
     }
@@ -142,6 +155,31 @@ fn show(order: &Order<'_>, mut sections: Vec<Section>, sheet: &mut Sheet) -> Res
     let mut reader = Reader::open(order.input.open()?, Streams::Video, order.to_8bit)?;
     open_splice(&mut reader, sections, order.plan)?;
     sheet.fill(reader)
+}
+
+/// A further pass for the poster alone, if its frame is in a group that was copied.
+fn poster_of_copied(order: &Order<'_>, mut sections: Vec<Section>) -> Result<(), JobError> {
+    let mut reader = Reader::open(order.input.open()?, Streams::Video, order.to_8bit)?;
+    let info = reader.info().clone();
+    let Some(mut poster) = Poster::new(order.poster, order.plan, &info) else { return Ok(()) };
+    for (at, section) in sections.iter_mut().enumerate() {
+        section.copy =
+            !(section.first..section.first + order.plan.gop_frames(at)).contains(&poster.seq());
+    }
+    open_splice(&mut reader, sections, order.plan)?;
+    let mut painter = Painter::new();
+    while let Some(decoded) = next_frame(&mut reader)? {
+        if decoded.frame.seq == poster.seq() {
+            let painted = cover(order.plan, decoded.frame, decoded.intact, &mut painter, &mut 0);
+            return poster.see(&painted);
+        }
+    }
+    Err(changed(order))
+}
+
+fn changed(order: &Order<'_>) -> JobError {
+    let why = "changed while it was read; run the job again".to_owned();
+    MediaError::Input { path: order.input.path.clone(), why }.into()
 }
 
 /// The video track that is being written.
@@ -193,7 +231,7 @@ impl<'a> Track<'a> {
 
     fn encode(
         &mut self,
-        frame: redact::Redacted,
+        frame: Redacted,
         duration: i64,
         starts_group: bool,
     ) -> Result<(), MediaError> {
@@ -263,6 +301,7 @@ fn write(
     progress: &mut dyn FnMut(u64),
 ) -> Result<(), JobError> {
     let mut painter = Painter::new();
+    let mut poster = Poster::new(order.poster, order.plan, &track.info);
     for item in items {
         match item {
             Item::Audio(audio) => {
@@ -277,34 +316,36 @@ fn write(
                 if let Some(sheet) = sheet.as_deref_mut() {
                     sheet.see(&decoded.frame, track.info.video.orientation);
                 }
-                paint(order.plan, decoded, &mut painter, &mut track, &mut done.distrusted)?;
+                let Decoded { frame, intact, duration, starts_group } = decoded;
+                let painted = cover(order.plan, frame, intact, &mut painter, &mut done.distrusted);
+                if let Some(poster) = &mut poster {
+                    poster.see(&painted)?;
+                }
+                track.encode(painted, duration, starts_group)?;
                 done.frames += 1;
             }
         }
         progress(done.frames);
     }
+    done.poster = poster.is_some_and(|poster| poster.is_written());
     Ok(track.finish()?)
 }
 
 fn copy(order: &Order<'_>, group: Copied, track: &mut Track<'_>) -> Result<(), JobError> {
-    let leave = order.plan.clear(group.at, group.sha256).ok_or_else(|| MediaError::Input {
-        path: order.input.path.clone(),
-        why: "changed while it was read; run the job again".to_owned(),
-    })?;
+    let leave = order.plan.clear(group.at, group.sha256).ok_or_else(|| changed(order))?;
     track.end_run()?;
     Ok(track.writer.copy(group, leave)?)
 }
 
-fn paint(
+fn cover(
     plan: &RedactionPlan,
-    decoded: Decoded,
+    frame: Frame,
+    intact: bool,
     painter: &mut Painter,
-    track: &mut Track<'_>,
     distrusted: &mut u64,
-) -> Result<(), JobError> {
-    let frame = decoded.frame;
+) -> Redacted {
     let mut cover = plan.for_frame(frame.seq, frame.pts, frame.size);
-    if !decoded.intact && !matches!(cover.cover(), Cover::All(_)) {
+    if !intact && !matches!(cover.cover(), Cover::All(_)) {
         // It decoded cleanly when it was analysed and does not now: what is in the picture is not
         // what was looked at. A sequence number no plan holds covers everything.
         cover = plan.for_frame(u64::MAX, frame.pts, frame.size);
@@ -312,6 +353,5 @@ fn paint(
     } else if matches!(cover.cover(), Cover::All(Reason::Mismatch)) {
         *distrusted += 1; // The plan has another frame at this place.
     }
-    let painted = painter.paint(frame, &cover);
-    Ok(track.encode(painted, decoded.duration, decoded.starts_group)?)
+    painter.paint(frame, &cover)
 }

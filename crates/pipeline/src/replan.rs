@@ -31,6 +31,9 @@ pub struct RenderSpec {
     pub plan: PathBuf,
     /// Where to write the covered file.
     pub output: PathBuf,
+    /// Where to write a JPEG of one covered frame that stands for the video.
+    #[serde(default)]
+    pub poster: Option<PathBuf>,
     /// x264 preset.
     pub preset: String,
     /// x264 constant rate factor.
@@ -71,7 +74,7 @@ pub fn render_plan(spec: &RenderSpec, emit: &mut dyn FnMut(Progress)) -> Result<
     let plan = recover::plan(spec, &document, &input.sha256, refused)?;
 
     let rendered = if spec.still {
-        photo::render(photo::read(&spec.input)?, &plan, &spec.output)?;
+        photo::render(photo::read(&spec.input)?, &plan, &spec.output, spec.poster.as_deref())?;
         emit(Progress { phase: Phase::Render, frames: 1, total: Some(1) });
         Rendered { frames: 1, ..Rendered::default() }
     } else {
@@ -85,6 +88,7 @@ pub fn render_plan(spec: &RenderSpec, emit: &mut dyn FnMut(Progress)) -> Result<
             smart: spec.smart,
             not_copied: None, // Then the plan has no groups.
             output: &spec.output,
+            poster: spec.poster.as_deref(),
         };
         render(&order, None, None, &mut |n| told.tell(n, emit))?
     };

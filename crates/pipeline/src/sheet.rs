@@ -13,7 +13,6 @@ use media::Reader;
 
 use crate::JobError;
 use crate::analyse::{Analysed, next_frame};
-pub(crate) use draw::color_at;
 use draw::{GOOD, PLAIN, Tile, crop};
 pub(crate) use spots::SpotSheet;
 

@@ -21,6 +21,7 @@ pub fn run(args: &AnalyzeArgs) -> Result<ExitCode> {
     let paths = Paths {
         main: args.output.clone(),
         plan: None,
+        poster: None,
         sheet: args.contact_sheet.clone(),
         report: args.report.clone(),
     };

@@ -35,6 +35,7 @@ pub struct Outputs {
     /// The covered file, or the plan where only that is made.
     pub main: Partial,
     pub plan: Option<Partial>,
+    pub poster: Option<Partial>,
     pub sheet: Option<Partial>,
     pub report: Option<Partial>,
 }
@@ -43,6 +44,7 @@ pub struct Outputs {
 pub struct Paths {
     pub main: PathBuf,
     pub plan: Option<PathBuf>,
+    pub poster: Option<PathBuf>,
     pub sheet: Option<PathBuf>,
     pub report: Option<PathBuf>,
 }
@@ -50,10 +52,10 @@ pub struct Paths {
 impl Outputs {
     /// Refuses a name that is used twice, or is one of `sources`.
     pub fn create(paths: Paths, sources: &[&Path], overwrite: bool) -> Result<Self> {
-        let Paths { main, plan, sheet, report } = paths;
+        let Paths { main, plan, poster, sheet, report } = paths;
         let mut names: Vec<&Path> = Vec::new();
-        for path in [Some(&main), plan.as_ref(), sheet.as_ref(), report.as_ref()] {
-            let Some(path) = path else { continue };
+        let others = [&plan, &poster, &sheet, &report].into_iter().flatten();
+        for path in [&main].into_iter().chain(others) {
             let read = sources.iter().any(|source| inputs::is_same_file(path, source));
             if read || names.contains(&path.as_path()) {
                 bail!("{}: is used for two things; give each output its own name", path.display());
@@ -65,6 +67,7 @@ impl Outputs {
         Ok(Self {
             main: Partial::create(&main, overwrite)?,
             plan: create(plan)?,
+            poster: create(poster)?,
             sheet: create(sheet)?,
             report: create(report)?,
         })
@@ -72,13 +75,14 @@ impl Outputs {
 
     /// `error` with final names for unfinished ones.
     fn explain(&self, error: anyhow::Error) -> anyhow::Error {
-        let others = [&self.plan, &self.sheet, &self.report].into_iter().flatten();
+        let others = [&self.plan, &self.poster, &self.sheet, &self.report].into_iter().flatten();
         [&self.main].into_iter().chain(others).fold(error, |error, file| file.explain(&error))
     }
 
     /// Gives all files their names, the covered one last: where it is, the others are.
     fn commit(self) -> Result<()> {
-        for partial in [self.plan, self.sheet, self.report, Some(self.main)].into_iter().flatten() {
+        let others = [self.plan, self.poster, self.sheet, self.report].into_iter().flatten();
+        for partial in others.chain([self.main]) {
             partial.commit()?;
         }
         Ok(())
@@ -90,12 +94,13 @@ pub fn path(partial: Option<&Partial>) -> Option<PathBuf> {
     partial.map(|partial| partial.path().to_owned())
 }
 
-/// A job that looks for faces. `output`, `plan` and `contact_sheet` are still missing.
+/// A job that looks for faces. `output`, `poster`, `plan` and `contact_sheet` are still missing.
 pub fn spec(search: &SearchArgs, input: &Path, still: bool, keep: Vec<KeepSpec>) -> JobSpec {
     JobSpec {
         input: input.into(),
         still,
         output: None,
+        poster: None,
         plan: None,
         contact_sheet: None,
         keep,

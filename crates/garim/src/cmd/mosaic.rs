@@ -24,7 +24,9 @@ pub fn run(args: &MosaicArgs) -> Result<ExitCode> {
     let many = items.len() > 1;
     if many {
         vision::models::locate()?; // Once for all; each job looks for itself.
-        for folder in [&args.plan_out, &args.report, &args.contact_sheet].into_iter().flatten() {
+        for folder in
+            [&args.plan_out, &args.poster, &args.report, &args.contact_sheet].into_iter().flatten()
+        {
             fs::create_dir_all(folder).with_context(|| {
                 format!("{}: must be a folder for several inputs", folder.display())
             })?;
@@ -69,6 +71,7 @@ fn cover(
         let paths = Paths {
             main: item.output.clone(),
             plan: item.beside(args.plan_out.as_ref(), "plan.json", many),
+            poster: item.beside(args.poster.as_ref(), "poster.jpg", many),
             sheet: item.beside(args.contact_sheet.as_ref(), "faces.png", many),
             report: item.beside(args.report.as_ref(), "report.json", many),
         };
@@ -78,6 +81,7 @@ fn cover(
     let people = keep.specs().map_err(Ended::Failed)?;
     let task = Task::Mosaic(JobSpec {
         output: job::path(Some(&outputs.main)),
+        poster: job::path(outputs.poster.as_ref()),
         plan: job::path(outputs.plan.as_ref()),
         contact_sheet: job::path(outputs.sheet.as_ref()),
         preset: args.encoding.preset.clone(),

@@ -81,6 +81,18 @@ impl Scratch {
         ));
     }
 
+    /// Writes the display matrix of the first track of an MP4 (ISO/IEC 14496-12, 8.3.2).
+    pub fn turn(&self, file: &str, matrix: [i32; 4]) {
+        let mut bytes = self.read(file);
+        let header = bytes.windows(4).position(|w| w == b"tkhd").unwrap() + 4;
+        let [a, b, c, d] = matrix.map(|v| v << 16);
+        for (i, value) in [a, b, 0, c, d, 0, 0, 0, 1 << 30].into_iter().enumerate() {
+            let at = header + 40 + 4 * i;
+            bytes[at..at + 4].copy_from_slice(&value.to_be_bytes());
+        }
+        self.write(file, bytes);
+    }
+
     pub fn garim(&self, args: &str) -> Ran {
         let output = self.command(GARIM, args).output().unwrap();
         Ran::new(&output)
