@@ -213,6 +213,8 @@ fn lists_come_in_pages_and_answers_have_tags() {
     let known = server.ask("GET", "/v1/users/jun").key(&server.admin).header("If-None-Match", tag);
     let known = known.send().is(304);
     assert_eq!((known.body.as_str(), known.header("etag")), ("", tag));
+    let head = server.ask("HEAD", "/v1/users/jun").key(&server.admin).send().is(200);
+    assert_eq!((head.body.as_str(), head.header("etag")), ("", tag));
     put(tag, 4).is(200);
     put(tag, 5).problem(412, "precondition_failed");
     assert_eq!(server.get("/v1/users/jun").json()["retention_days"], 4);
