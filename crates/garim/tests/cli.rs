@@ -45,6 +45,16 @@ fn help_of_people_consent_and_audit() {
 }
 
 #[test]
+fn help_of_serve_and_key() {
+    for command in ["serve", "key", "key create"] {
+        is_like_the_snapshot(
+            &format!("{command} --help"),
+            &format!("help-{}", command.replace(' ', "-")),
+        );
+    }
+}
+
+#[test]
 fn help_of_mosaic() {
     is_like_the_snapshot("mosaic --help", "help-mosaic");
 }

@@ -1,6 +1,8 @@
 //! Answers that are kept for a day, so that a request that is repeated with the same `Idempotency-Key` gets the
 //! same answer and does nothing twice.
 
+use std::fmt;
+
 use domain::KeyId;
 use jiff::{SignedDuration, Timestamp};
 use sqlx::Row;
@@ -13,7 +15,7 @@ const KEPT: SignedDuration = SignedDuration::from_hours(24);
 const ABANDONED: SignedDuration = SignedDuration::from_mins(10);
 
 /// What is known of a request.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(PartialEq, Eq)]
 pub enum Before {
     /// It is new, and now the caller's to work on: [`Store::keep_answer`] or [`Store::forget_request`] ends that.
     New,
@@ -23,6 +25,18 @@ pub enum Before {
     Answered(Vec<u8>),
     /// The name was used for another request.
     Other,
+}
+
+impl fmt::Debug for Before {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // An answer may hold a new key.
+        f.write_str(match self {
+            Self::New => "New",
+            Self::Underway => "Underway",
+            Self::Answered(_) => "Answered(..)",
+            Self::Other => "Other",
+        })
+    }
 }
 
 impl Store {

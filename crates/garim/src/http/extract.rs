@@ -26,6 +26,10 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
         // `limits::whole_body` has it already, and has bounded it.
         let bytes = Bytes::from_request(request, state).await;
         let bytes = bytes.map_err(|e| Problem::new(Code::InvalidJson, e.body_text()))?;
+        // Serde would take a list of a struct's values in order too.
+        if bytes.trim_ascii_start().starts_with(b"[") {
+            return Err(Problem::new(Code::InvalidValue, "the body must be an object"));
+        }
         // Nesting deeper than 128 is refused by serde_json.
         serde_json::from_slice(&bytes).map(Self).map_err(|error| match error.classify() {
             Category::Data => Problem::new(Code::InvalidValue, error.to_string()),

@@ -17,6 +17,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use store::Before;
+use tracing::Instrument;
 
 use super::App;
 use super::auth::Caller;
@@ -78,11 +79,14 @@ pub async fn replay(
         }
         Before::New => {
             let request = Request::from_parts(parts, Body::from(body));
-            let work = tokio::spawn(async move {
-                let response = next.run(request).await;
+            let handler = async move { next.run(request).await }.in_current_span();
+            let work = async move {
+                let answered = tokio::spawn(handler).await;
+                // A handler that panicked answers 500 and may be asked again.
+                let response = answered.unwrap_or_else(|e| Problem::internal(e).into_response());
                 keep(&app, key, &name, response).await
-            });
-            work.await.map_err(Problem::internal)?
+            };
+            tokio::spawn(work.in_current_span()).await.map_err(Problem::internal)?
         }
     }
 }

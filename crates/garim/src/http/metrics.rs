@@ -37,6 +37,7 @@ pub fn routes() -> OpenApiRouter<std::sync::Arc<App>> {
 #[utoipa::path(
     get,
     path = "/metrics",
+    operation_id = "metrics",
     tag = "service",
     security(("key" = ["admin"])),
     responses((status = 200, description = "Text format 0.0.4", body = String, content_type = "text/plain")),

@@ -26,6 +26,7 @@ pub fn routes() -> OpenApiRouter<Arc<App>> {
 #[utoipa::path(
     get,
     path = "/openapi.json",
+    operation_id = "openapi",
     tag = "service",
     security(()),
     responses((status = 200, description = "OpenAPI 3.1", body = Object)),

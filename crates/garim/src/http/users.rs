@@ -58,6 +58,7 @@ struct PutUser {
 #[utoipa::path(
     get,
     path = "/v1/users",
+    operation_id = "list_users",
     tag = "users",
     security(("key" = ["admin"])),
     params(PageQuery),
@@ -80,6 +81,7 @@ async fn list(
 #[utoipa::path(
     get,
     path = "/v1/users/{user}",
+    operation_id = "show_user",
     tag = "users",
     security(("key" = ["read"])),
     params(("user" = String, Path, description = "Name")),
@@ -106,6 +108,7 @@ async fn show(
 #[utoipa::path(
     put,
     path = "/v1/users/{user}",
+    operation_id = "put_user",
     tag = "users",
     security(("key" = ["admin"])),
     params(
