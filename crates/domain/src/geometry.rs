@@ -182,6 +182,13 @@ impl Orientation {
         let b = self.to_coded(Point { x: r.x1, y: r.y1 }, coded);
         Rect::new(a.x.min(b.x), a.y.min(b.y), a.x.max(b.x), a.y.max(b.y))
     }
+
+    /// Where the coded rectangle `r` is seen; undoes [`Orientation::rect_to_coded`].
+    pub fn rect_to_upright(self, r: Rect, coded: Size) -> Rect {
+        let a = self.to_upright(Point { x: r.x0, y: r.y0 }, coded);
+        let b = self.to_upright(Point { x: r.x1, y: r.y1 }, coded);
+        Rect::new(a.x.min(b.x), a.y.min(b.y), a.x.max(b.x), a.y.max(b.y))
+    }
 }
 
 #[cfg(test)]
@@ -196,6 +203,8 @@ mod tests {
                 let o = Orientation::new(turns, mirror);
                 let p = Point { x: 100.0, y: 30.0 };
                 assert_eq!(o.to_coded(o.to_upright(p, coded), coded), p, "{o:?}");
+                let r = Rect::new(100.0, 30.0, 160.0, 110.0);
+                assert_eq!(o.rect_to_coded(o.rect_to_upright(r, coded), coded), r, "{o:?}");
             }
         }
     }

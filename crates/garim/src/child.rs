@@ -14,7 +14,10 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
-use pipeline::{EnrolSpec, Input, JobSpec, Phase, Progress, RenderSpec, VerifySpec};
+use pipeline::{
+    EnrolSpec, Input, JobSpec, Phase, PhotoSearchSpec, Progress, RenderSpec, SearchSpec, TrackSpec,
+    VerifySpec,
+};
 use rustix::process::{
     DumpableBehavior, Resource, Rlimit, Signal, set_dumpable_behavior,
     set_parent_process_death_signal, setrlimit,
@@ -24,7 +27,7 @@ use zeroize::Zeroizing;
 
 /// What a child is to do.
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(tag = "task", rename_all = "lowercase")]
+#[serde(tag = "task", rename_all = "snake_case")]
 pub enum Task {
     /// Without an output: analyse only.
     Mosaic(JobSpec),
@@ -32,6 +35,12 @@ pub enum Task {
     Verify(VerifySpec),
     /// Looks at photos of somebody who is to be enrolled.
     Examine(EnrolSpec),
+    /// Cuts somebody who is to be enrolled out of a video. The answer holds pictures of a face.
+    ExamineTrack(TrackSpec),
+    /// Looks for faces in a video.
+    Search(SearchSpec),
+    /// Looks for faces on a photo.
+    SearchPhoto(PhotoSearchSpec),
     /// Plain files only: what it writes is uncovered, and must not lie beside a sealed original.
     Convert {
         input: PathBuf,
@@ -250,6 +259,9 @@ fn work(task: &Task, tell: &mut dyn FnMut(Progress)) -> Result<serde_json::Value
         Task::Render(spec) => serde_json::to_value(pipeline::render_plan(spec, tell)?)?,
         Task::Verify(spec) => serde_json::to_value(pipeline::verify(spec, tell)?)?,
         Task::Examine(spec) => serde_json::to_value(pipeline::examine(spec)?)?,
+        Task::ExamineTrack(spec) => serde_json::to_value(pipeline::examine_track(spec, tell)?)?,
+        Task::Search(spec) => serde_json::to_value(pipeline::search(spec, tell)?)?,
+        Task::SearchPhoto(spec) => serde_json::to_value(pipeline::search_photo(spec)?)?,
         Task::Probe { input } => serde_json::to_value(media::probe(input.open()?)?)?,
         Task::Convert { input, output } => {
             let mut last = Instant::now();

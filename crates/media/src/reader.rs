@@ -219,6 +219,24 @@ impl Reader {
         self.indexer?.finish()
     }
 
+    /// The groups of pictures of the whole file by its packets alone, from the start: nothing is
+    /// decoded. Says less than [`Reader::gops`] of what a decoder makes of them; their hashes are the same.
+    ///
+    /// # Errors
+    /// A stream without a time base.
+    pub fn index(mut self) -> Result<Result<Vec<Gop>, NotCopied>, MediaError> {
+        loop {
+            match (self.read()?, &mut self.indexer) {
+                (Read::Video, Ok(indexer)) => {
+                    indexer.packet(self.packet.data(), Facts::of(self.packet.get()));
+                }
+                (Read::End, _) | (_, Err(_)) => break,
+                _ => {}
+            }
+        }
+        Ok(self.indexer.and_then(Indexer::finish))
+    }
+
     /// What the file says of itself.
     pub fn info(&self) -> &MediaInfo {
         &self.info

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use domain::{Finding, Frame, Gop, Orientation, Pts, Rect, Sighting, Size};
+use domain::{Finding, Frame, Gop, Orientation, Pts, Rect, Sighting, Size, Track};
 use media::{Decoded, Item, NotCopied, ReadStats, Reader};
 use redact::{Analysis, Policy, RedactionPlan, Seen, ShownSpan};
 use vision::gallery::MIN_FACE;
@@ -35,6 +35,9 @@ pub struct Analyst<'a> {
     /// Compares faces with them; `None` when nobody is kept. One for all workers: its weights take
     /// 85 MB, and it is needed a few times a second only.
     pub recognizer: Option<Mutex<Box<dyn Recognizer>>>,
+    /// How many people are named for each face that is compared, most similar first; at least 1. Who is
+    /// shown depends on the first only.
+    pub ranked: usize,
     /// When a kept person is believed.
     pub rules: &'a identify::Rules,
     /// How covers look.
@@ -285,9 +288,12 @@ pub(crate) fn compare(
             Err(vision::Error::BadLandmarks) => continue,
             Err(e) => return Err(e.into()),
         };
-        if let Some((person, similarity)) = analyst.gallery.nearest(&embedding) {
-            sightings.push(Sighting { face, person, similarity });
-        }
+        let ranked = analyst.gallery.ranked(&embedding, analyst.ranked);
+        sightings.extend(ranked.into_iter().map(|(person, similarity)| Sighting {
+            face,
+            person,
+            similarity,
+        }));
     }
     Ok(sightings)
 }
@@ -350,7 +356,11 @@ fn conclude(
         Speed::Fast => track::Settings { vain_looks: 2, ..track::Settings::default() },
     };
     let followed = track::follow(&frames, size, &settings);
-    let shown: Vec<ShownSpan> = identify::shown(&followed.tracks, &frames, analyst.rules)
+    let shown = match analyst.ranked {
+        1 => identify::shown(&followed.tracks, &frames, analyst.rules),
+        _ => identify::shown(&nearest(&followed.tracks), &frames, analyst.rules),
+    };
+    let shown: Vec<ShownSpan> = shown
         .into_iter()
         .map(|s| ShownSpan { track: s.track, person: s.person, first: s.first, last: s.last })
         .collect();
@@ -365,4 +375,13 @@ fn conclude(
         not_copied,
         kept: None,
     }
+}
+
+/// The tracks with one sighting a frame, the most similar: one vote.
+fn nearest(tracks: &[Track]) -> Vec<Track> {
+    let mut tracks = tracks.to_vec();
+    for track in &mut tracks {
+        track.sightings.dedup_by_key(|sighting| sighting.0);
+    }
+    tracks
 }

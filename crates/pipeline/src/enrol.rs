@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Mutex;
 
 use domain::Orientation;
 use serde::{Deserialize, Serialize};
@@ -45,6 +46,26 @@ impl Drop for Templates {
     fn drop(&mut self) {
         self.0.zeroize();
     }
+}
+
+/// Compares faces, for all workers.
+pub(crate) type Comparer = Mutex<Box<dyn Recognizer>>;
+
+/// The people in `keep`, and what compares faces with them: nothing when there is nobody.
+///
+/// # Errors
+/// Those of [`enrol`].
+pub(crate) fn people(
+    engine: &Engine,
+    detector: &mut dyn Detector,
+    keep: &[KeepSpec],
+) -> Result<(Gallery, Option<Comparer>), JobError> {
+    if keep.is_empty() {
+        return Ok((Gallery::enrol(Vec::new())?, None));
+    }
+    let mut recognizer: Box<dyn Recognizer> = Box::new(engine.recognizer()?);
+    let gallery = enrol(detector, recognizer.as_mut(), keep)?;
+    Ok((gallery, Some(Mutex::new(recognizer))))
 }
 
 /// A gallery of the people in `keep`, in that order; empty when there is nobody to keep.
@@ -153,7 +174,8 @@ pub fn examine(spec: &EnrolSpec) -> Result<Vec<Examined>, JobError> {
         let name = path.display().to_string();
         let face = photo::read(&path.as_path().into()).and_then(|photo| {
             let upright = Orientation::default();
-            Ok(examine_photo(&mut detector, &mut recognizer, photo.frame(), upright, &name)?)
+            let (detector, recognizer) = (&mut detector, &mut recognizer);
+            Ok(examine_photo(detector, recognizer, photo.frame(), upright, &name)?.embedding)
         });
         answers.push(match face {
             Ok(face) => {
@@ -188,7 +210,7 @@ fn together(faces: Vec<(String, Embedding)>, answers: &mut [Examined]) -> Result
 }
 
 /// What is wrong with a photo, or the error if that is no photo's fault.
-fn refusal(error: JobError) -> Result<Refusal, JobError> {
+pub(crate) fn refusal(error: JobError) -> Result<Refusal, JobError> {
     use vision::Error as Vision;
     let code = match &error {
         JobError::Picture { .. } => Reason::Unreadable,

@@ -39,6 +39,17 @@ pub enum JobError {
         /// What is wrong.
         why: String,
     },
+    /// A search that makes no sense.
+    #[error("{0}")]
+    Search(String),
+    /// A face that is not in the plan.
+    #[error("{}: has no face {track}; the report lists the faces by number", path.display())]
+    NoTrack {
+        /// The plan.
+        path: PathBuf,
+        /// The number asked for.
+        track: u32,
+    },
     /// A thread of the job panicked: a bug, and nothing was written.
     #[error(
         "internal error: the {0} thread panicked; please report it with the input's `garim probe`"

@@ -5,7 +5,6 @@ use std::fs::File;
 use std::io;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,7 +13,7 @@ use redact::{EffectKind, Model, PlanHeader, Policy, Shape};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use vision::models::{self, Installed};
-use vision::{Detector, Engine, FaceDetector, Gallery, Recognizer, identify};
+use vision::{Detector, Engine, FaceDetector, identify};
 
 use crate::analyse::{Analysed, Analyst, analyse};
 use crate::input::sha256;
@@ -127,18 +126,13 @@ pub fn run(spec: &JobSpec, emit: &mut dyn FnMut(Progress)) -> Result<Report, Job
     let installed = models::locate()?;
     let engine = Engine::load(&installed)?;
     let mut detector = engine.detector()?;
-    let (gallery, recognizer) = if spec.keep.is_empty() {
-        (Gallery::enrol(Vec::new())?, None)
-    } else {
-        let mut recognizer: Box<dyn Recognizer> = Box::new(engine.recognizer()?);
-        let gallery = enrol(&mut detector, recognizer.as_mut(), &spec.keep)?;
-        (gallery, Some(Mutex::new(recognizer)))
-    };
+    let (gallery, recognizer) = enrol::people(&engine, &mut detector, &spec.keep)?;
     let rules = identify::Rules { threshold: spec.keep_threshold, ..identify::Rules::default() };
     let analyst = Analyst {
         speed: spec.speed,
         gallery: &gallery,
         recognizer,
+        ranked: 1,
         rules: &rules,
         policy: &policy,
         memory: if spec.output.is_some() { KEPT_FRAMES } else { 0 },
@@ -203,11 +197,7 @@ impl Job<'_> {
         let spec = self.spec;
         let reader = Reader::open(spec.input.open()?, Streams::Video, spec.to_8bit)?;
         let mut told = Teller::new(Phase::Analyse, reader.info().video.frames);
-        let workers = thread::available_parallelism().map_or(1, NonZeroUsize::get).min(8);
-        let mut detectors: Vec<Box<dyn Detector>> = vec![Box::new(detector)];
-        for _ in 1..workers {
-            detectors.push(Box::new(self.engine.detector()?));
-        }
+        let detectors = crew(self.engine, detector)?;
         let analysed = analyse(reader, detectors, &self.analyst, &mut |n| told.tell(n, emit))?;
         if analysed.times.is_empty() {
             return Err(MediaError::Input {
@@ -284,6 +274,19 @@ impl Job<'_> {
     }
 }
 
+/// A detector for every worker of an analysis, `first` among them.
+pub(crate) fn crew(
+    engine: &Engine,
+    first: FaceDetector,
+) -> Result<Vec<Box<dyn Detector>>, JobError> {
+    let workers = thread::available_parallelism().map_or(1, NonZeroUsize::get).min(8);
+    let mut detectors: Vec<Box<dyn Detector>> = vec![Box::new(first)];
+    for _ in 1..workers {
+        detectors.push(Box::new(engine.detector()?));
+    }
+    Ok(detectors)
+}
+
 /// What is to be said of frames that were analysed and not yet rendered as a video.
 fn not_rendered(analysed: &Analysed) -> Rendered {
     let frames = analysed.plan.len() as u64;
@@ -326,7 +329,7 @@ impl Teller {
     }
 }
 
-fn write_json(path: &Path, value: &impl Serialize) -> Result<(), JobError> {
+pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), JobError> {
     let output = |why: String| MediaError::Output { path: path.to_owned(), why };
     let file = File::create(path).map_err(|e| output(e.to_string()))?;
     let mut out = io::BufWriter::new(file);

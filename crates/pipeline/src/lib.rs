@@ -7,6 +7,7 @@
 //! ```text
 //! analyse: decode -> detect (one worker a core) -> tracks, identities -> RedactionPlan
 //! render:  decode -> paint -> encode -> mux
+//! search:  the first pass of analyse -> lines of faces
 //! verify:  decode both files -> detect and compare (one worker a core) -> VerifyReport
 //! ```
 
@@ -19,11 +20,14 @@ mod job;
 mod kept;
 mod photo;
 mod poster;
+mod recover;
 mod render;
 mod replan;
 mod report;
 mod schedule;
+mod search;
 mod sheet;
+mod sighted;
 mod steady;
 mod threads;
 mod verify;
@@ -39,6 +43,11 @@ pub use replan::{RenderSpec, render_plan};
 pub use report::{
     ByHand, CoveredWhole, FileHash, FrameCounts, Report, ReviewSpan, TrackReport, Verdict,
 };
+pub use search::{
+    FaceLine, MOST_EVERY_MS, Match, PhotoSearchSpec, PhotoSearched, RatioBox, SearchSpec, Searched,
+    VideoLine, search, search_photo,
+};
+pub use sighted::{Jpeg, Sighted, TrackExamined, TrackSpec, examine_track};
 pub use verify::{
     FaceCounts, Failure, FailureKind, FoundBy, Sound, Spot, VERIFY_REPORT_VERSION, VerifiedFrames,
     VerifyReport, VerifySpec, Why, verify,

@@ -13,6 +13,7 @@ use image::codecs::png::PngEncoder;
 use image::codecs::webp::WebPEncoder;
 use image::{
     DynamicImage, ExtendedColorType, ImageDecoder, ImageEncoder, ImageFormat, ImageReader, Limits,
+    RgbImage,
 };
 use media::{Bytes, ReadStats};
 use redact::{Analysis, Painter, Redacted, RedactionPlan, Seen, ShownSpan};
@@ -31,7 +32,7 @@ const MAX_MEMORY: u64 = 1 << 30;
 /// that could confirm a weaker one.
 const FACE_SCORE: f32 = 0.3;
 /// Quality of written JPEGs.
-const JPEG_QUALITY: u8 = 92;
+pub(crate) const JPEG_QUALITY: u8 = 92;
 
 /// A photo in memory, upright.
 pub(crate) struct Photo {
@@ -44,6 +45,15 @@ pub(crate) struct Photo {
 impl Photo {
     pub(crate) fn frame(&self) -> &Frame {
         &self.frame
+    }
+
+    /// `jpeg`, `png` or `webp`.
+    pub(crate) fn format_name(&self) -> &'static str {
+        match self.format {
+            ImageFormat::Png => "png",
+            ImageFormat::WebP => "webp",
+            _ => "jpeg", // No other is read.
+        }
     }
 }
 
@@ -85,6 +95,12 @@ fn is_animated(bytes: &mut dyn Bytes) -> io::Result<bool> {
     bytes.take(21).read_to_end(&mut head)?;
     bytes.rewind()?;
     Ok(head.get(12..16) == Some(b"VP8X") && head.get(20).is_some_and(|flags| flags & 2 != 0))
+}
+
+/// A picture that was made here, upright.
+pub(crate) fn of(image: RgbImage) -> Result<Photo, JobError> {
+    let base = TimeBase::new(1, 1).ok_or(JobError::Panicked("time base"))?;
+    Ok(to_frame(&DynamicImage::ImageRgb8(image), Pts::new(0, base), ImageFormat::Jpeg))
 }
 
 fn to_frame(image: &DynamicImage, pts: Pts, format: ImageFormat) -> Photo {

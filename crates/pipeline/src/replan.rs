@@ -7,17 +7,17 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use media::{EncodeSettings, MediaError};
-use redact::{Edit, MAX_BYTES, PlanDocument, PlanError};
+use redact::{Edit, MAX_BYTES, PlanDocument, PlanError, Published};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use vision::track::Followed;
 
 use crate::analyse::Analysed;
 use crate::input::sha256;
-use crate::job::{Teller, hex};
+use crate::job::{Teller, hex, write_json};
 use crate::render::{Order, Rendered, render};
 use crate::report::{ByHand, FileHash, Report, Times};
-use crate::{Input, JobError, Phase, Progress, photo};
+use crate::{Input, JobError, Phase, Progress, photo, recover};
 
 /// Everything that rendering by a plan needs to know. `output` is a temporary name.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -42,6 +42,18 @@ pub struct RenderSpec {
     pub to_8bit: bool,
     /// Copy groups of pictures that need no cover instead of encoding them again.
     pub smart: bool,
+    /// People, by their names in the plan, who are covered whatever the plan says of them: see
+    /// [`PlanDocument::cover_people`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cover_people: Vec<String>,
+    /// `input` is not what was analysed, but the video or photo that was published of it, and this was
+    /// written down when it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub published: Option<Published>,
+    /// Where to write the plan as it was rendered, people who are to be covered edited into it. It is of the
+    /// original still.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edited_plan: Option<PathBuf>,
 }
 
 /// Covers `spec.input` as its plan says. `emit` gets the progress.
@@ -55,10 +67,11 @@ pub fn render_plan(spec: &RenderSpec, emit: &mut dyn FnMut(Progress)) -> Result<
     let refused = |why: PlanError| JobError::Plan { path: spec.plan.clone(), why };
     let bytes = read(&spec.plan)?;
     let plan_sha256 = hex(Sha256::new_with_prefix(&bytes));
-    let document = PlanDocument::parse(&bytes).map_err(refused)?;
+    let mut document = PlanDocument::parse(&bytes).map_err(refused)?;
     drop(bytes); // Up to a GiB.
+    document.cover_people(&spec.cover_people);
     let input = FileHash { path: spec.input.path.clone(), sha256: spec.input.sha256()? };
-    let plan = document.for_input(&input.sha256).map_err(refused)?;
+    let plan = recover::plan(spec, &document, &input.sha256, refused)?;
 
     let rendered = if spec.still {
         photo::render(photo::read(&spec.input)?, &plan, &spec.output, spec.poster.as_deref())?;
@@ -90,6 +103,9 @@ pub fn render_plan(spec: &RenderSpec, emit: &mut dyn FnMut(Progress)) -> Result<
         stats: rendered.stats,
         kept: None,
     };
+    if let Some(path) = &spec.edited_plan {
+        write_json(path, &document)?;
+    }
     let output = FileHash { path: spec.output.clone(), sha256: sha256(&spec.output)? };
     let plan = Some(FileHash { path: spec.plan.clone(), sha256: plan_sha256 });
     let times = Times { render: started.elapsed(), ..Times::default() };
@@ -117,7 +133,8 @@ fn with_edits(mut report: Report, document: &PlanDocument) -> Report {
     report
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, JobError> {
+/// The bytes of a plan, or more than any plan has.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, JobError> {
     let input = |e: std::io::Error| MediaError::Input { path: path.to_owned(), why: e.to_string() };
     let mut bytes = Vec::new();
     // One byte more than allowed tells that it is too long.

@@ -48,7 +48,8 @@ fn analysed_with(
         None => (&nobody, None),
     };
     let (rules, policy) = (identify::Rules::default(), Policy::default());
-    let analyst = Analyst { speed, gallery, recognizer, rules: &rules, policy: &policy, memory: 0 };
+    let (rules, policy) = (&rules, &policy);
+    let analyst = Analyst { speed, gallery, recognizer, ranked: 1, rules, policy, memory: 0 };
     analyse(reader, detectors, &analyst, &mut |_| {})
 }
 
@@ -240,6 +241,7 @@ fn a_short_video_is_kept_and_a_long_one_is_not() {
             speed: Speed::Balanced,
             gallery: &gallery,
             recognizer: None,
+            ranked: 1,
             rules: &rules,
             policy: &policy,
             memory,

@@ -7,6 +7,7 @@
 mod build;
 mod check;
 mod error;
+mod published;
 #[cfg(test)]
 mod schema;
 mod write;
@@ -17,6 +18,7 @@ use domain::{BoxKind, Rect, Size, TimeBase, TrackId};
 use serde::{Deserialize, Deserializer, Serialize};
 
 pub use error::PlanError;
+pub use published::Published;
 pub use write::PlanHeader;
 
 use crate::{EffectKind, Policy, PolicyError, Reason, Shape};
@@ -31,7 +33,8 @@ pub const VERSION: u32 = 1;
 pub const MAX_BYTES: u64 = 1 << 30;
 
 /// A plan as a document that was found sound: made by [`PlanDocument::parse`] or
-/// [`crate::RedactionPlan::document`]. It covers nothing until [`PlanDocument::for_input`].
+/// [`crate::RedactionPlan::document`]. It covers nothing until
+/// [`PlanDocument::for_input`] or [`PlanDocument::for_published`].
 #[derive(Debug, Serialize)]
 #[serde(transparent)]
 pub struct PlanDocument(Document);

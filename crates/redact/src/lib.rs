@@ -15,8 +15,9 @@
 //! # What cannot be written by hand
 //!
 //! "This frame needs no cover" is a claim about every pixel of it, so it only comes out of a
-//! finished analysis, or of the document of one together with the input it was made of. Each example below that must not compile stands next to one that does and
-//! differs in that one thing.
+//! finished analysis, or of the document of one together with the input it was made of, or with the
+//! video that was rendered from that by it. Each example below that must not compile stands next to
+//! one that does and differs in that one thing.
 //!
 //! A [`FramePlan`] comes from a [`RedactionPlan`]:
 //! ```
@@ -141,7 +142,9 @@ mod tile;
 
 pub use analysis::{Analysis, Seen, ShownSpan};
 pub use cleared::Cleared;
-pub use document::{Edit, FORMAT, MAX_BYTES, Model, PlanDocument, PlanError, PlanHeader, VERSION};
+pub use document::{
+    Edit, FORMAT, MAX_BYTES, Model, PlanDocument, PlanError, PlanHeader, Published, VERSION,
+};
 pub use paint::{Painter, Redacted};
 pub use plan::{Cover, Covered, FramePlan, FrameSummary, Reason, RedactionPlan, Region, Summary};
 pub use policy::{Effect, EffectKind, Policy, PolicyError, Shape};

@@ -41,7 +41,8 @@ impl fmt::Display for Reason {
 }
 
 /// What is covered in every frame of one video: made by [`crate::Analysis::finish`], or by
-/// [`crate::PlanDocument::for_input`] of what that was written as, and by nothing else.
+/// [`crate::PlanDocument::for_input`] or [`crate::PlanDocument::for_published`] of what that was
+/// written as, and by nothing else.
 #[derive(Debug)]
 pub struct RedactionPlan {
     pub(crate) size: Size,

@@ -73,6 +73,23 @@ impl Gallery {
             self.templates.iter().map(|(person, template)| (*person, template.cosine(face)));
         similar.max_by(|a, b| a.1.total_cmp(&b.1))
     }
+
+    /// The people `face` is most like, at most `most` of them, each with the cosine similarity of the
+    /// most similar template; most similar first.
+    pub fn ranked(&self, face: &Embedding, most: usize) -> Vec<(PersonIx, f32)> {
+        let mut best: Vec<(PersonIx, f32)> = Vec::with_capacity(self.people.len());
+        for (person, template) in &self.templates {
+            let similarity = template.cosine(face);
+            // A person's templates lie side by side.
+            match best.last_mut() {
+                Some((last, least)) if last == person => *least = least.max(similarity),
+                _ => best.push((*person, similarity)),
+            }
+        }
+        best.sort_by(|a, b| b.1.total_cmp(&a.1));
+        best.truncate(most);
+        best
+    }
 }
 
 fn check_one_person(person: &Person, photos: &[(String, Embedding)]) -> Result<(), Error> {
@@ -111,6 +128,16 @@ pub fn enrol_photo(
     recognizer.embed(frame, orientation, &face)
 }
 
+/// A face that is shown well enough to know somebody by it.
+pub struct Examined {
+    /// Where it is.
+    pub face: Detection,
+    /// How well it can be seen.
+    pub quality: Quality,
+    /// Biometric data.
+    pub embedding: Embedding,
+}
+
 /// The same for somebody who will be known by the photo for long: it must show the face well.
 ///
 /// # Errors
@@ -121,9 +148,10 @@ pub fn examine_photo(
     frame: &Frame,
     orientation: Orientation,
     photo: &str,
-) -> Result<Embedding, Error> {
+) -> Result<Examined, Error> {
     let face = only_face(detector, frame, orientation, photo)?;
-    let Quality { brightness, sharpness, turn } = Quality::of(frame, orientation, &face)?;
+    let quality = Quality::of(frame, orientation, &face)?;
+    let Quality { brightness, sharpness, turn } = quality;
     let photo = photo.to_owned();
     if turn > MOST_TURN {
         return Err(Error::FaceTurned { photo, turn });
@@ -134,7 +162,8 @@ pub fn examine_photo(
     if sharpness < LEAST_SHARPNESS {
         return Err(Error::FaceBlurred { photo, sharpness });
     }
-    recognizer.embed(frame, orientation, &face)
+    let embedding = recognizer.embed(frame, orientation, &face)?;
+    Ok(Examined { face, quality, embedding })
 }
 
 /// Photos are few: look at close-ups (320), at the usual size, and for small faces in the back.

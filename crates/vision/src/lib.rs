@@ -23,6 +23,7 @@ mod error;
 mod fetch;
 pub mod gallery;
 pub mod identify;
+pub mod likeness;
 pub mod models;
 mod onnx;
 mod picture;

@@ -32,6 +32,9 @@ pub fn run(args: &RenderArgs) -> Result<ExitCode> {
         crf: args.encoding.crf,
         to_8bit: args.files.to_8bit,
         smart: !args.encoding.no_smart,
+        cover_people: Vec::new(),
+        published: None,
+        edited_plan: None,
     });
     let stop = stop_flag()?;
     match told.carry_out(&task, outputs, &|_, _| Ok(()), &stop) {

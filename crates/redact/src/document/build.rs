@@ -15,27 +15,41 @@ impl PlanDocument {
     /// # Errors
     /// It was made of another input, or of one that has no hash.
     pub fn for_input(&self, sha256: &str) -> Result<RedactionPlan, PlanError> {
-        let document = &self.0;
-        if document.input.sha256.is_empty() || document.input.sha256 != sha256 {
-            return Err(PlanError::OtherInput { name: document.input.name.clone() });
+        self.check_input(sha256)?;
+        let base = self.0.time_base.and_then(super::Base::time_base);
+        self.plan(base, self.0.frames.clone(), &self.gops(base))
+    }
+
+    /// # Errors
+    /// As [`PlanDocument::for_input`].
+    pub(super) fn check_input(&self, sha256: &str) -> Result<(), PlanError> {
+        let input = &self.0.input;
+        if input.sha256.is_empty() || input.sha256 != sha256 {
+            return Err(PlanError::OtherInput { name: input.name.clone() });
         }
+        Ok(())
+    }
+
+    /// The plan with these times of its frames, one for each, and these groups.
+    pub(super) fn plan(
+        &self,
+        base: Option<TimeBase>,
+        ticks: Vec<i64>,
+        gops: &[Gop],
+    ) -> Result<RedactionPlan, PlanError> {
+        let document = &self.0;
         let policy = document
             .policy
             .policy()
             .map_err(|e| PlanError::Invalid { place: "policy".to_owned(), why: e.to_string() })?;
-        let whole = document.whole();
-        let mut frames: Vec<Entry> = document
-            .frames
-            .iter()
-            .zip(whole)
-            .map(|(ticks, all)| Entry { ticks: *ticks, first: 0, all })
-            .collect();
+        let frames = ticks.into_iter().zip(document.whole());
+        let mut frames: Vec<Entry> =
+            frames.map(|(ticks, all)| Entry { ticks, first: 0, all }).collect();
         let mut tracks = self.tracks();
         tracks.extend(self.manual_tracks());
         let shown = self.shown();
         let boxes = place_boxes(&mut frames, &tracks, &shown);
-        let base = document.time_base.and_then(super::Base::time_base);
-        let gops = cleared::place(&frames, base, &self.gops(base));
+        let gops = cleared::place(&frames, base, gops);
         Ok(RedactionPlan { size: document.size(), policy, base, frames, boxes, gops, shown })
     }
 
@@ -116,7 +130,7 @@ impl PlanDocument {
         spans
     }
 
-    fn gops(&self, base: Option<TimeBase>) -> Vec<Gop> {
+    pub(super) fn gops(&self, base: Option<TimeBase>) -> Vec<Gop> {
         let gop = |gop: &super::GopForm| {
             let &super::GopForm { packets, reorder, plain, .. } = gop;
             let (start, sha256) = (Pts::new(gop.from, base?), from_hex(&gop.sha256)?);

@@ -48,4 +48,10 @@ pub enum PlanError {
         /// Name of the input it was made of.
         name: Option<String>,
     },
+    /// The video at hand is not the one that was published.
+    #[error(
+        "is to be carried over to a published video, and this is another one (the SHA-256 is not the \
+         recorded one); render the file that was published, or cover everybody in this one anew"
+    )]
+    NotPublished,
 }
