@@ -105,7 +105,7 @@ fn only_track_of(filter: &str) -> TrackExamined {
 
 #[test]
 fn a_blurred_face_is_refused_as_blurred() {
-    assert_eq!(refused(&only_track_of("scale=640:360,gblur=sigma=5")), Reason::Blurred);
+    assert_eq!(refused(&only_track_of("scale=640:360,gblur=sigma=8")), Reason::Blurred);
 }
 
 #[test]
