@@ -140,6 +140,9 @@ fn a_sealed_original_gives_the_same_plan_and_the_same_output_as_the_file() {
             crf: 18.0,
             to_8bit: false,
             smart: true,
+            cover_people: Vec::new(),
+            published: None,
+            edited_plan: None,
         };
         child(&s, &task("render", render)).unwrap();
         assert!(s.read("again.out") == s.read("sealed.out"), "{file}, rendered by its plan");
