@@ -21,6 +21,7 @@ fn analysed(clips: &Clips, input: &Path, keep: Vec<KeepSpec>) -> Report {
         output: None,
         plan: Some(clips.path("plan.json")),
         contact_sheet: None,
+        poster: None,
         keep,
         keep_threshold: 0.5,
         effect: EffectKind::Mosaic,
