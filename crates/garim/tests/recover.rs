@@ -63,7 +63,7 @@ fn recover(s: &Scratch, published: Value, cover: &[&str]) -> Value {
     child(
         s,
         &json!({
-            "task": "render", "input": "published.mp4", "still": false, "plan": "plan.json",
+            "task": "render", "input": {"path": "published.mp4"}, "still": false, "plan": "plan.json",
             "output": "out.mp4", "preset": "ultrafast", "crf": 12.0, "to_8bit": false, "smart": true,
             "cover_people": cover, "published": published, "edited_plan": "edited.json",
         }),

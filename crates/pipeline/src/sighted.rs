@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use domain::{BoxKind, Frame, Orientation, Pts, Rect, Size, Track, TrackId};
+use domain::{BoxKind, Frame, Orientation, Point, Pts, Rect, Size, Track, TrackId};
 use image::ImageFormat;
 use image::codecs::jpeg::JpegEncoder;
 use image::imageops::{self, FilterType};
@@ -23,10 +23,9 @@ use vision::{Embedding, Engine, Error, Gallery, models};
 use zeroize::Zeroize;
 
 use crate::analyse::next_frame;
-use crate::color::upright;
 use crate::enrol::refusal;
 use crate::job::Teller;
-use crate::{Input, JobError, Phase, Progress, Reason, Refusal, Templates, photo, replan};
+use crate::{Input, JobError, Phase, Progress, Reason, Refusal, Templates, color, photo, replan};
 
 /// Sightings that are looked at, at most.
 const MOST_LOOKED_AT: usize = 24;
@@ -323,8 +322,10 @@ fn alone(face: Rect, others: &[Rect], upright: Size) -> Option<Rect> {
 /// This area of the upright picture, and the size of its pixels in those of the JPEG.
 fn jpeg(frame: &Frame, orientation: Orientation, area: Rect) -> Result<(Jpeg, f32), JobError> {
     let (width, height) = (area.width() as u32, area.height() as u32);
-    let place = |p: domain::Point| domain::Point { x: area.x0 + p.x, y: area.y0 + p.y };
-    let mut picture = upright(frame, orientation, (width, height), place);
+    let mut picture = color::upright(frame, orientation, (width, height), |p| Point {
+        x: area.x0 + p.x,
+        y: area.y0 + p.y,
+    });
     let scale = (MOST_SIDE as f32 / width.max(height) as f32).min(1.0);
     if scale < 1.0 {
         let side = |v: u32| ((v as f32 * scale).round() as u32).max(1);

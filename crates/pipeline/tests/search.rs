@@ -25,7 +25,7 @@ struct Found {
 
 fn searched(clips: &Clips, input: &Path, people: Vec<KeepSpec>, every_ms: u32) -> Found {
     let output = clips.path("found.jsonl");
-    let (input, threshold, to_8bit) = (input.to_owned(), 80.0, false);
+    let (input, threshold, to_8bit) = (input.into(), 80.0, false);
     let spec = SearchSpec { input, people, threshold, every_ms, output, to_8bit };
     let answer = search(&spec, &mut |_| {}).unwrap();
     let text = std::fs::read_to_string(clips.path("found.jsonl")).unwrap();
@@ -133,7 +133,7 @@ fn what_makes_no_sense_is_refused_before_anything_is_written() {
     let input = clips.path("nowhere.mp4");
     let output = clips.path("found.jsonl");
     let refused = |threshold, every_ms| {
-        let (people, input, output) = (Vec::new(), input.clone(), output.clone());
+        let (people, input, output) = (Vec::new(), input.as_path().into(), output.clone());
         let spec = SearchSpec { input, people, threshold, every_ms, output, to_8bit: false };
         search(&spec, &mut |_| {}).unwrap_err().to_string()
     };
@@ -146,7 +146,7 @@ fn what_makes_no_sense_is_refused_before_anything_is_written() {
 
 #[test]
 fn faces_on_a_photo_are_found_and_the_enrolled_one_is_named() {
-    let input = footage::fixture("made/keep_man.jpg");
+    let input = footage::fixture("made/keep_man.jpg").as_path().into();
     let spec = PhotoSearchSpec { input, people: him(), threshold: 80.0 };
     let found = search_photo(&spec).unwrap();
     assert_eq!(found.format, "jpeg");
@@ -154,7 +154,7 @@ fn faces_on_a_photo_are_found_and_the_enrolled_one_is_named() {
     assert_eq!((face.matches[0].person.as_str(), face.timestamp_ms), ("him", 0));
     assert!(face.matches[0].similarity > 95.0, "{face:?}");
 
-    let input = footage::fixture("pyfeat/multi_face.jpg");
+    let input = footage::fixture("pyfeat/multi_face.jpg").as_path().into();
     let found = search_photo(&PhotoSearchSpec { input, people: him(), threshold: 80.0 }).unwrap();
     assert!(found.faces.len() >= 5, "{}", found.faces.len());
     assert!(found.faces.iter().all(|face| face.matches.is_empty()));

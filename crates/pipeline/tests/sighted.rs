@@ -5,7 +5,7 @@
 
 mod footage;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use footage::Clips;
 use pipeline::{
@@ -16,11 +16,12 @@ use redact::{EffectKind, Shape};
 
 fn analysed(clips: &Clips, input: &Path, keep: Vec<KeepSpec>) -> Report {
     let spec = JobSpec {
-        input: input.to_owned(),
+        input: input.into(),
         still: false,
         output: None,
         plan: Some(clips.path("plan.json")),
         contact_sheet: None,
+        poster: None,
         keep,
         keep_threshold: 0.5,
         effect: EffectKind::Mosaic,
@@ -41,8 +42,8 @@ fn him() -> Vec<KeepSpec> {
     vec![KeepSpec { name: "him".to_owned(), by }]
 }
 
-fn spec(clips: &Clips, input: PathBuf, track: u32) -> TrackSpec {
-    TrackSpec { input, plan: clips.path("plan.json"), track, to_8bit: false }
+fn spec(clips: &Clips, input: &Path, track: u32) -> TrackSpec {
+    TrackSpec { input: input.into(), plan: clips.path("plan.json"), track, to_8bit: false }
 }
 
 fn kept(report: &Report) -> Vec<u32> {
@@ -60,7 +61,7 @@ fn his_sightings_know_him_again_and_show_nobody_else() {
     let clips = Clips::new();
     let input = clips.two_people(4);
     let [track] = kept(&analysed(&clips, &input, him()))[..] else { panic!("he is one track") };
-    let answer = examine_track(&spec(&clips, input.clone(), track), &mut |_| {}).unwrap();
+    let answer = examine_track(&spec(&clips, &input, track), &mut |_| {}).unwrap();
     assert_eq!((answer.good.len(), &answer.refused), (5, &None), "{answer:?}");
     let templates = answer.good.iter().flat_map(|sighted| sighted.templates.0.clone()).collect();
     let by = KnownBy::Templates(Templates(templates));
@@ -89,7 +90,7 @@ fn pictures_of_a_turned_video_are_upright() {
     let straight = clips.two_people(1);
     let input = clips.turned(&straight, 90);
     let [track] = kept(&analysed(&clips, &input, him()))[..] else { panic!("he is one track") };
-    let answer = examine_track(&spec(&clips, input, track), &mut |_| {}).unwrap();
+    let answer = examine_track(&spec(&clips, &input, track), &mut |_| {}).unwrap();
     let picture = image::load_from_memory(&answer.good[0].photo.0).unwrap();
     assert!(picture.height() > picture.width(), "a face is higher than wide");
 }
@@ -100,7 +101,7 @@ fn only_track_of(filter: &str) -> TrackExamined {
     clips.ffmpeg(&["-t", "1"], &footage::fixture("pyfeat/single_face.mp4"), filter, &input);
     let report = analysed(&clips, &input, Vec::new());
     let largest = report.tracks.iter().max_by_key(|track| track.frames).unwrap().id.0;
-    examine_track(&spec(&clips, input, largest), &mut |_| {}).unwrap()
+    examine_track(&spec(&clips, &input, largest), &mut |_| {}).unwrap()
 }
 
 #[test]
@@ -118,10 +119,10 @@ fn a_plan_of_another_video_and_a_track_that_is_not_there_are_errors() {
     let clips = Clips::new();
     let input = clips.two_people(1);
     analysed(&clips, &input, Vec::new());
-    let error = examine_track(&spec(&clips, input.clone(), 99), &mut |_| {}).unwrap_err();
+    let error = examine_track(&spec(&clips, &input, 99), &mut |_| {}).unwrap_err();
     assert!(error.to_string().contains("has no face 99"), "{error}");
     let other = clips.path("other.mp4");
     clips.ffmpeg(&[], &input, "hflip", &other);
-    let error = examine_track(&spec(&clips, other, 1), &mut |_| {}).unwrap_err();
+    let error = examine_track(&spec(&clips, &other, 1), &mut |_| {}).unwrap_err();
     assert!(error.to_string().contains("was made of another input"), "{error}");
 }
