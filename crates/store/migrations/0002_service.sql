@@ -23,6 +23,8 @@ CREATE TABLE videos (
     -- The version that is public; NULL: none.
     published          BIGINT,
     created_at         BIGINT NOT NULL,
+    -- When something of the original arrived last.
+    heard_at           BIGINT NOT NULL,
     -- When all of it is deleted; NULL: never.
     expires_at         BIGINT
 );

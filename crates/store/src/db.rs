@@ -1,9 +1,15 @@
 //! Opening the database: SQLite in a folder, or Postgres by URL. One SQL text for both.
+//!
+//! Both have one writer at a time: SQLite by nature, Postgres because every transaction that changes more than
+//! one row takes the same lock first ([`Store::begin`]). So nothing is decided by what another transaction is
+//! just changing, and no two wait for each other. Transactions are short, and those that tell what happened
+//! would wait for each other all the same: events have one order.
 
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Once};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use sqlx::any::{AnyPoolOptions, AnyRow};
@@ -15,8 +21,12 @@ use zeroize::Zeroizing;
 use crate::key::SecretKey;
 use crate::{Error, KeySource};
 
-/// Connections at most. SQLite has one writer anyway.
+/// Connections that read, at most. One more writes.
 const CONNECTIONS: u32 = 8;
+/// How long somebody waits for a connection, at most.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// What writers of the same Postgres database lock: any number that nobody else there locks.
+const WRITER: i64 = 0x67_61_72_69_6d;
 /// Longest name, description or other text that is stored, in bytes.
 const MAX_TEXT: usize = 200;
 /// Postgres channel on which processes wake each other (`NOTIFY`).
@@ -34,7 +44,11 @@ pub enum Location {
 /// The database, opened.
 #[derive(Clone)]
 pub struct Store {
+    /// Connections that only read.
     pub(crate) pool: AnyPool,
+    /// The connection that writes: whoever wants to waits in line here, and not in the database, where SQLite
+    /// has no line and may let somebody wait forever.
+    pub(crate) writer: AnyPool,
     /// Seals people's keys.
     pub(crate) wrap: SecretKey,
     /// Makes the audit log's MACs.
@@ -88,11 +102,10 @@ impl Store {
     pub async fn open(location: &Location, key: &KeySource) -> Result<Self, Error> {
         static DRIVERS: Once = Once::new();
         DRIVERS.call_once(sqlx::any::install_default_drivers);
-        let pool = match location {
+        let (writer, pool) = match location {
             Location::Folder(folder) => sqlite(folder).await?,
             Location::Postgres(url) => postgres(url).await?,
         };
-        sqlx::migrate!().run(&pool).await?;
         let server = SecretKey::of_server(key, key_check(&pool).await?.is_none())?;
         let check = hex(&server.mac(&[b"garim key check v1"]));
         // Where two processes make the database at once, both must have the same key.
@@ -100,7 +113,7 @@ impl Store {
             "INSERT INTO settings (name, value) VALUES ('key_check', $1) ON CONFLICT (name) DO NOTHING",
         )
         .bind(&check)
-        .execute(&pool)
+        .execute(&writer)
         .await?;
         if key_check(&pool).await? != Some(check) {
             return Err(Error::WrongKey);
@@ -108,6 +121,7 @@ impl Store {
         let topics = Topics { jobs: watch::Sender::new(0), events: watch::Sender::new(0) };
         Ok(Self {
             pool,
+            writer,
             wrap: server.derive("garim wrap v1"),
             audit: server.derive("garim audit v1"),
             media: server.derive("garim media v1"),
@@ -127,6 +141,7 @@ impl Store {
 
     /// Waits for running queries and closes the database.
     pub async fn close(&self) {
+        self.writer.close().await;
         self.pool.close().await;
     }
 
@@ -151,10 +166,12 @@ impl Store {
         self.woken.bump(Topic::Jobs);
         self.woken.bump(Topic::Events);
         loop {
-            let heard = listener.recv().await?;
-            let topic =
-                [Topic::Jobs, Topic::Events].into_iter().find(|t| t.name() == heard.payload());
-            topic.into_iter().for_each(|topic| self.woken.bump(topic));
+            // `None`: the connection was lost and made again, and nobody knows what was said meanwhile.
+            let heard = listener.try_recv().await?;
+            let is_meant =
+                |topic: &Topic| heard.as_ref().is_none_or(|h| h.payload() == topic.name());
+            let topics = [Topic::Jobs, Topic::Events].into_iter().filter(is_meant);
+            topics.for_each(|topic| self.woken.bump(topic));
         }
     }
 
@@ -179,16 +196,22 @@ impl Store {
         Ok(())
     }
 
-    /// A transaction that may write.
+    /// A transaction that may write. There is one at a time: what it reads stays as it is until it ends.
     pub(crate) async fn begin(&self) -> Result<Transaction<'static, Any>, Error> {
         Ok(match self.location {
             // Otherwise it would find out half-way that another process writes too.
-            Location::Folder(_) => self.pool.begin_with("BEGIN IMMEDIATE").await?,
-            Location::Postgres(_) => self.pool.begin().await?,
+            Location::Folder(_) => self.writer.begin_with("BEGIN IMMEDIATE").await?,
+            Location::Postgres(_) => {
+                let mut tx = self.writer.begin().await?;
+                let lock = sqlx::query("SELECT CAST(pg_advisory_xact_lock($1) AS TEXT)");
+                lock.bind(WRITER).execute(&mut *tx).await?;
+                tx
+            }
         })
     }
 
-    /// `sql` whose `{skip}` takes rows that no other transaction has. SQLite has one writer, so nobody has any.
+    /// `sql` whose `{skip}` takes rows that nobody else is changing, instead of waiting: a beat changes a job
+    /// without being the writer. In SQLite nobody else can.
     pub(crate) fn skipping(&self, sql: &str) -> AssertSqlSafe<String> {
         let skip = match self.location {
             Location::Folder(_) => "",
@@ -202,7 +225,7 @@ impl Store {
     /// time-out, it stays until the last connection is closed, which deletes the log.
     pub(crate) async fn forget(&self) -> Result<(), Error> {
         if matches!(self.location, Location::Folder(_)) {
-            self.pool.execute("PRAGMA wal_checkpoint(TRUNCATE)").await?;
+            self.writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").await?;
         }
         Ok(())
     }
@@ -221,7 +244,7 @@ impl Store {
     pub(crate) async fn set(&self, name: &str, value: &str) -> Result<(), Error> {
         let insert = "INSERT INTO settings (name, value) VALUES ($1, $2) \
              ON CONFLICT (name) DO UPDATE SET value = $2";
-        sqlx::query(insert).bind(name).bind(value).execute(&self.pool).await?;
+        sqlx::query(insert).bind(name).bind(value).execute(&self.writer).await?;
         Ok(())
     }
 }
@@ -233,31 +256,63 @@ async fn key_check(pool: &AnyPool) -> Result<Option<String>, Error> {
     Ok(row.map(|row| row.try_get(0)).transpose()?)
 }
 
-async fn sqlite(folder: &Path) -> Result<AnyPool, Error> {
+/// Connections that write and read, the tables made.
+async fn sqlite(folder: &Path) -> Result<(AnyPool, AnyPool), Error> {
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
     made.map_err(Error::io(folder))?;
     let file = folder.join("garim.db");
     let path =
         file.to_str().ok_or(Error::Invalid { what: "the data folder", why: "must be UTF-8" })?;
     let encoded: String = path.bytes().map(escaped).collect();
-    let pool = AnyPoolOptions::new().max_connections(CONNECTIONS).after_connect(|connection, _| {
-        Box::pin(async move {
-            // FULL: what was answered with success survives a power cut. secure_delete: so does a deletion.
-            let settings = "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; \
-                 PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA secure_delete = ON";
-            connection.execute(settings).await?;
-            Ok(())
+    let options = || {
+        let options = AnyPoolOptions::new().acquire_timeout(PATIENCE);
+        options.after_connect(|connection, _| {
+            Box::pin(async move {
+                // FULL: what was answered with success survives a power cut. secure_delete: so does a deletion.
+                let settings = "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; \
+                     PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA secure_delete = ON";
+                connection.execute(settings).await?;
+                Ok(())
+            })
         })
-    });
-    Ok(pool.connect(&format!("sqlite://{encoded}?mode=rwc")).await?)
+    };
+    // Until the tables are there: SQLite lets two processes make them at once, and one fails.
+    let _making = alone(folder.to_owned()).await?;
+    let url = format!("sqlite://{encoded}?mode=rwc");
+    let writer = options().max_connections(1).connect(&url).await?;
+    sqlx::migrate!().run(&writer).await?;
+    Ok((writer, options().max_connections(CONNECTIONS).connect(&url).await?))
 }
 
-async fn postgres(url: &str) -> Result<AnyPool, Error> {
-    let pool = AnyPoolOptions::new()
-        .max_connections(CONNECTIONS)
+/// Keeps other processes, and other callers in this one, waiting here until what it gives is dropped.
+async fn alone(folder: PathBuf) -> Result<fs::File, Error> {
+    let locked = tokio::task::spawn_blocking(move || {
+        let file = fs::File::open(&folder).map_err(Error::io(&folder))?;
+        file.lock().map_err(Error::io(&folder))?;
+        Ok(file)
+    });
+    locked.await.map_err(|_| Error::Unavailable { why: "it is being shut down".to_owned() })?
+}
+
+/// Connections that write and read, the tables made.
+async fn postgres(url: &str) -> Result<(AnyPool, AnyPool), Error> {
+    let options = || {
         // A database that is down is an error soon, not a wait.
-        .acquire_timeout(std::time::Duration::from_secs(5));
-    Ok(pool.connect(url).await?)
+        let options = AnyPoolOptions::new().acquire_timeout(PATIENCE);
+        options.after_connect(|connection, _| {
+            Box::pin(async move {
+                // A process that stops half-way through a transaction must not stop all others.
+                let settings = "SET lock_timeout = '10s'; SET statement_timeout = '60s'; \
+                     SET idle_in_transaction_session_timeout = '20s'";
+                connection.execute(settings).await?;
+                Ok(())
+            })
+        })
+    };
+    let writer = options().max_connections(1).connect(url).await?;
+    // One process at a time, by a lock of the database's.
+    sqlx::migrate!().run(&writer).await?;
+    Ok((writer, options().max_connections(CONNECTIONS).connect(url).await?))
 }
 
 /// A byte of a path as it stands in a URL (RFC 3986, section 2.1).

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use domain::{PersonId, VideoId};
+use sqlx::migrate::MigrateError;
 
 use crate::Standing;
 
@@ -94,10 +95,10 @@ pub enum Error {
     },
     /// The database cannot be opened, or failed.
     #[error("database: {0}")]
-    Database(#[from] sqlx::Error),
+    Database(#[source] sqlx::Error),
     /// The tables could not be made or brought up to date.
     #[error("database: {0}")]
-    Migrate(#[from] sqlx::migrate::MigrateError),
+    Migrate(#[source] sqlx::migrate::MigrateError),
     /// A row holds something that this version did not write.
     #[error("database: {0} is damaged")]
     Damaged(&'static str),
@@ -118,7 +119,8 @@ pub enum Error {
         /// Bytes that it has.
         size: u64,
     },
-    /// The storage does not answer, or cannot just now: the same may succeed later.
+    /// The storage or the database does not answer, or cannot just now: the same may succeed later. A change
+    /// may have been made all the same, when the connection was lost before the answer.
     #[error("the storage cannot be reached: {why}")]
     Unavailable {
         /// What it said.
@@ -138,6 +140,76 @@ pub enum Error {
         /// Why not.
         why: String,
     },
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        let what = || "a change of the database".to_owned();
+        let why = format!("database: {error}");
+        match fault(&error) {
+            Fault::Passing => Self::Unavailable { why },
+            Fault::Full => Self::Full { what: what() },
+            Fault::ReadOnly => Self::Denied { what: what(), why },
+            Fault::Lasting => Self::Database(error),
+        }
+    }
+}
+
+impl From<MigrateError> for Error {
+    fn from(error: MigrateError) -> Self {
+        match error {
+            MigrateError::Execute(inner) | MigrateError::ExecuteMigration(inner, _)
+                if !matches!(fault(&inner), Fault::Lasting) =>
+            {
+                inner.into()
+            }
+            other => Self::Migrate(other),
+        }
+    }
+}
+
+/// What can be done about an error of a database.
+enum Fault {
+    /// Try again.
+    Passing,
+    /// Make room.
+    Full,
+    /// Let it write.
+    ReadOnly,
+    /// Nothing: it is a mistake of ours, or the file is damaged.
+    Lasting,
+}
+
+fn fault(error: &sqlx::Error) -> Fault {
+    use sqlx::Error as Said;
+    let error = match error {
+        Said::Io(_) | Said::PoolTimedOut | Said::PoolClosed | Said::WorkerCrashed => {
+            return Fault::Passing;
+        }
+        Said::Database(error) => error,
+        _ => return Fault::Lasting,
+    };
+    let code = error.code().unwrap_or_default();
+    if error.try_downcast_ref::<sqlx::sqlite::SqliteError>().is_some() {
+        // The lowest byte is the primary result code (sqlite.org/rescode.html).
+        return match code.parse().unwrap_or(0) & 0xff {
+            // BUSY, LOCKED, INTERRUPT.
+            5 | 6 | 9 => Fault::Passing,
+            13 => Fault::Full,
+            8 => Fault::ReadOnly,
+            _ => Fault::Lasting,
+        };
+    }
+    // PostgreSQL's documentation, appendix A: connection exceptions, insufficient resources, operator intervention,
+    // rolled back for another's sake, lock not available, idle in a transaction, a standby that cannot write.
+    match &*code {
+        "53100" => Fault::Full,
+        "55P03" | "25P03" | "25006" => Fault::Passing,
+        code if ["08", "40", "53", "57"].iter().any(|class| code.starts_with(class)) => {
+            Fault::Passing
+        }
+        _ => Fault::Lasting,
+    }
 }
 
 fn ids(found: &[PersonId]) -> String {

@@ -8,10 +8,12 @@ use sqlx::any::AnyRow;
 use sqlx::{Any, Row, Transaction};
 
 use crate::db::{id, time};
-use crate::{Error, Store};
+use crate::{Error, Format, Kind, Store};
 
 /// How long events can be read again.
 pub const KEPT: SignedDuration = SignedDuration::from_hours(30 * 24);
+/// Events that are forgotten in one go.
+const PRUNED: i64 = 1000;
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,18 +42,18 @@ pub(crate) struct NewEvent<'a> {
     pub data: Value,
 }
 
-/// Writes an event and its deliveries. Should be the last thing that a transaction does: it holds the number of
-/// events until it ends.
+/// Writes an event and its deliveries, in the transaction of what it tells. Numbers have no gaps and are seen in
+/// order: there is one writer at a time ([`Store::begin`]).
 pub(crate) async fn emit(
     tx: &mut Transaction<'static, Any>,
     new: NewEvent<'_>,
     now: Timestamp,
 ) -> Result<(), Error> {
     let millis = now.as_millisecond();
+    let is_search_end = matches!(new.kind, "job.done" | "job.failed" | "job.cancelled")
+        && new.data["kind"] == Kind::Search.name();
     let next = sqlx::query("UPDATE event_head SET seq = seq + 1 WHERE id = 1 RETURNING seq");
     let seq: i64 = next.fetch_one(&mut **tx).await?.try_get(0)?;
-    // All that the cloud's message can say.
-    let is_search = new.data["kind"] == "search" && matches!(new.kind, "job.done" | "job.failed");
     let insert = "INSERT INTO events (seq, id, owner, type, subject, at, data) \
          VALUES ($1, $2, $3, $4, $5, $6, $7)";
     sqlx::query(insert)
@@ -64,13 +66,11 @@ pub(crate) async fn emit(
         .bind(new.data.to_string())
         .execute(&mut **tx)
         .await?;
-    let hooks =
-        sqlx::query("SELECT id, types, format FROM webhooks WHERE owner = $1").bind(new.owner);
-    for row in hooks.fetch_all(&mut **tx).await? {
+    let hooks = sqlx::query("SELECT id, types, format FROM webhooks WHERE owner = $1 ORDER BY id");
+    for row in hooks.bind(new.owner).fetch_all(&mut **tx).await? {
         let (webhook, types): (String, String) = (row.try_get(0)?, row.try_get(1)?);
-        let format: String = row.try_get(2)?;
-        let wanted = types.is_empty() || types.split(' ').any(|t| t == new.kind);
-        if wanted && (format != "sns" || is_search) {
+        let is_told = row.try_get::<String, _>(2)? != Format::Sns.name() || is_search_end;
+        if is_told && (types.is_empty() || types.split(' ').any(|t| t == new.kind)) {
             let insert = "INSERT INTO deliveries (id, webhook, event, state, attempt, next_at, created_at) \
                  VALUES ($1, $2, $3, 'due', 0, $4, $4)";
             let delivery = DeliveryId::new(millis).to_string();
@@ -108,11 +108,18 @@ impl Store {
     /// When the database fails.
     pub async fn prune_events(&self, now: Timestamp) -> Result<(), Error> {
         let before = (now - KEPT).as_millisecond();
-        let mut tx = self.begin().await?;
-        let old = "DELETE FROM deliveries WHERE event IN (SELECT seq FROM events WHERE at < $1)";
-        sqlx::query(old).bind(before).execute(&mut *tx).await?;
-        sqlx::query("DELETE FROM events WHERE at < $1").bind(before).execute(&mut *tx).await?;
-        Ok(tx.commit().await?)
+        loop {
+            // In pieces, so that other writers get their turn.
+            let mut tx = self.begin().await?;
+            let query = "SELECT MAX(seq) FROM (SELECT seq FROM events WHERE at < $1 ORDER BY seq LIMIT $2) old";
+            let row = sqlx::query(query).bind(before).bind(PRUNED).fetch_one(&mut *tx).await?;
+            let Some(last) = row.try_get::<Option<i64>, _>(0)? else { return Ok(()) };
+            let old = "DELETE FROM deliveries WHERE event IN (SELECT seq FROM events WHERE at < $1 AND seq <= $2)";
+            sqlx::query(old).bind(before).bind(last).execute(&mut *tx).await?;
+            let old = "DELETE FROM events WHERE at < $1 AND seq <= $2";
+            sqlx::query(old).bind(before).bind(last).execute(&mut *tx).await?;
+            tx.commit().await?;
+        }
     }
 }
 

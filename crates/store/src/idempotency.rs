@@ -95,7 +95,7 @@ impl Store {
         let update = "UPDATE idempotency SET sealed_answer = $1 WHERE api_key = $2 AND name = $3";
         let sealed = self.answers().seal(&context(key, name), answer)?;
         let update = sqlx::query(update).bind(sealed).bind(key.to_string()).bind(name);
-        update.execute(&self.pool).await?;
+        update.execute(&self.writer).await?;
         Ok(())
     }
 
@@ -106,7 +106,7 @@ impl Store {
     pub async fn forget_request(&self, key: KeyId, name: &str) -> Result<(), Error> {
         let delete = "DELETE FROM idempotency WHERE api_key = $1 AND name = $2";
         let delete = sqlx::query(delete).bind(key.to_string()).bind(name);
-        delete.execute(&self.pool).await?;
+        delete.execute(&self.writer).await?;
         Ok(())
     }
 
@@ -117,7 +117,7 @@ impl Store {
     pub async fn sweep_answers(&self, now: Timestamp) -> Result<(), Error> {
         let delete = sqlx::query("DELETE FROM idempotency WHERE created_at < $1");
         let before = now.as_millisecond() - KEPT.as_millis() as i64;
-        delete.bind(before).execute(&self.pool).await?;
+        delete.bind(before).execute(&self.writer).await?;
         Ok(())
     }
 

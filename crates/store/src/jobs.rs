@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use sqlx::any::AnyRow;
 use sqlx::{Any, Row, Transaction};
 
-use crate::db::{id, time};
+use crate::db::{check_text, id, time};
 use crate::events::{NewEvent, emit};
 use crate::videos::discard;
 use crate::{Error, Store, Topic};
@@ -22,8 +22,10 @@ pub const ATTEMPTS: i64 = 3;
 const FIRST_BACKOFF: SignedDuration = SignedDuration::from_secs(5);
 /// Longest wait before another attempt.
 const LONGEST_BACKOFF: SignedDuration = SignedDuration::from_mins(10);
-/// Longest description of work, in bytes.
+/// Longest description of work, or of what came of it, in bytes.
 const MAX_WORK: usize = 256 << 10;
+/// Longest message about a failure, in bytes; the rest is cut off.
+const MAX_MESSAGE: usize = 2000;
 /// Expired jobs that are looked at in one go.
 const SWEEP: i64 = 100;
 
@@ -214,7 +216,8 @@ impl Store {
     /// Adds a job.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for work that is described at too great length.
+    /// [`Error::Invalid`] for work that is described at too great length, or a job before it that did not succeed;
+    /// [`Error::NotFound`] when there is no such job before it.
     pub async fn enqueue(&self, new: &NewJob, now: Timestamp) -> Result<JobId, Error> {
         let mut tx = self.begin().await?;
         let job = add(&mut tx, new, now).await?;
@@ -234,8 +237,9 @@ impl Store {
     ) -> Result<Option<(Fence, Job)>, Error> {
         let millis = now.as_millisecond();
         // Looked at first without keeping anybody out: mostly there is nothing.
-        let next = "SELECT id FROM jobs WHERE attempt < max_attempts AND ((state = 'queued' AND run_at <= $1) \
-             OR (state = 'running' AND lease_until < $1)) ORDER BY priority DESC, run_at, id LIMIT 1";
+        let next = "SELECT id FROM jobs WHERE attempt < max_attempts AND cancel = 0 \
+             AND ((state = 'queued' AND run_at <= $1) OR (state = 'running' AND lease_until < $1)) \
+             ORDER BY priority DESC, run_at, id LIMIT 1";
         let idle = sqlx::query(next).bind(millis).fetch_optional(&self.pool).await?.is_none();
         if idle {
             return Ok(None);
@@ -272,15 +276,16 @@ impl Store {
     ) -> Result<Beat, Error> {
         let update = "UPDATE jobs SET lease_until = $1, progress = $2, phase = $3 \
              WHERE id = $4 AND attempt = $5 AND state = 'running' RETURNING cancel";
-        let row = sqlx::query(update)
+        // All of them, though it is one: SQLite has not committed before it said that there are no more.
+        let rows = sqlx::query(update)
             .bind((now + lease).as_millisecond())
             .bind(progress.clamp(0, 1000))
             .bind(phase.map(str::to_owned))
             .bind(fence.job.to_string())
             .bind(fence.attempt)
-            .fetch_optional(&self.pool)
+            .fetch_all(&self.writer)
             .await?;
-        Ok(match row {
+        Ok(match rows.first() {
             None => Beat::Lost,
             Some(row) if row.try_get::<i64, _>(0)? == 0 => Beat::Continue,
             Some(_) => Beat::Cancel,
@@ -299,28 +304,22 @@ impl Store {
         now: Timestamp,
     ) -> Result<(), Error> {
         let mut tx = self.begin().await?;
-        let query = "SELECT max_attempts, cancel FROM jobs WHERE id = $1";
-        let row = sqlx::query(query).bind(fence.job.to_string()).fetch_optional(&mut *tx).await?;
-        let row = row.ok_or(Error::Fenced)?;
-        let last = fence.attempt >= row.try_get::<i64, _>(0)? || retry == Retry::Never;
-        if row.try_get::<i64, _>(1)? != 0 {
-            end(&mut tx, fence, End::Cancelled, now).await?;
-        } else if last {
-            end(&mut tx, fence, End::Failed(failure), now).await?;
+        let held = hold(&mut tx, fence).await?;
+        if held.cancel {
+            over(&mut tx, fence.job, End::Cancelled, now).await?;
+        } else if held.tries >= ATTEMPTS || retry == Retry::Never {
+            over(&mut tx, fence.job, End::Failed(failure), now).await?;
         } else {
-            let wait =
-                if retry == Retry::Now { SignedDuration::ZERO } else { backoff(fence.attempt) };
+            let wait = if retry == Retry::Now { SignedDuration::ZERO } else { backoff(held.tries) };
             let update = "UPDATE jobs SET state = 'queued', run_at = $1, code = $2, message = $3, worker = NULL, \
-                 lease_until = NULL WHERE id = $4 AND attempt = $5 AND state = 'running'";
-            let updated = sqlx::query(update)
+                 lease_until = NULL WHERE id = $4";
+            sqlx::query(update)
                 .bind((now + wait).as_millisecond())
                 .bind(&failure.code)
-                .bind(&failure.message)
+                .bind(shortened(&failure.message))
                 .bind(fence.job.to_string())
-                .bind(fence.attempt);
-            if updated.execute(&mut *tx).await?.rows_affected() == 0 {
-                return Err(Error::Fenced);
-            }
+                .execute(&mut *tx)
+                .await?;
         }
         self.commit(tx, &[Topic::Jobs, Topic::Events]).await
     }
@@ -335,18 +334,23 @@ impl Store {
         self.commit(tx, &[Topic::Jobs, Topic::Events]).await
     }
 
-    /// Gives a job back as if it had not been begun: the worker is shut down.
+    /// Gives a job back as if it had not been begun: the worker is shut down. A job that was cancelled ends.
     ///
     /// # Errors
-    /// When the database fails; then the job goes on when the lease ends.
+    /// [`Error::Fenced`] when the job is somebody else's by now. When the database fails, the job goes on when the
+    /// lease ends.
     pub async fn hand_back(&self, fence: &Fence, now: Timestamp) -> Result<(), Error> {
         let mut tx = self.begin().await?;
-        // The number of the claim is not given back: the fence would let two workers through.
-        let update = "UPDATE jobs SET state = 'queued', run_at = $1, max_attempts = max_attempts + 1, \
-             worker = NULL, lease_until = NULL WHERE id = $2 AND attempt = $3 AND state = 'running'";
-        let update = sqlx::query(update).bind(now.as_millisecond()).bind(fence.job.to_string());
-        update.bind(fence.attempt).execute(&mut *tx).await?;
-        self.commit(tx, &[Topic::Jobs]).await
+        if hold(&mut tx, fence).await?.cancel {
+            over(&mut tx, fence.job, End::Cancelled, now).await?;
+        } else {
+            // The number of the claim is not given back: the fence would let two workers through.
+            let update = "UPDATE jobs SET state = 'queued', run_at = $1, max_attempts = max_attempts + 1, \
+                 worker = NULL, lease_until = NULL WHERE id = $2";
+            let update = sqlx::query(update).bind(now.as_millisecond()).bind(fence.job.to_string());
+            update.execute(&mut *tx).await?;
+        }
+        self.commit(tx, &[Topic::Jobs, Topic::Events]).await
     }
 
     /// Ends a job with what came of it, where nothing else is to be changed with it.
@@ -388,27 +392,23 @@ impl Store {
     /// [`Error::NotFound`], also for jobs of other users.
     pub async fn cancel(&self, owner: &str, job: JobId, now: Timestamp) -> Result<Job, Error> {
         let mut tx = self.begin().await?;
-        let update =
-            "UPDATE jobs SET cancel = 1 WHERE id = $1 AND owner = $2 RETURNING state, attempt";
-        let row = sqlx::query(update).bind(job.to_string()).bind(owner);
+        let query = "SELECT state FROM jobs WHERE id = $1 AND owner = $2";
+        let row = sqlx::query(query).bind(job.to_string()).bind(owner);
         let row = row.fetch_optional(&mut *tx).await?.ok_or_else(|| missing(job))?;
-        let (state, attempt): (String, i64) = (row.try_get(0)?, row.try_get(1)?);
-        if state == "queued" || state == "waiting" {
-            end(&mut tx, &Fence { job, attempt }, End::Cancelled, now).await?;
-        }
+        stop(&mut tx, job, &row.try_get::<String, _>(0)?, now).await?;
         self.commit(tx, &[Topic::Jobs, Topic::Events]).await?;
         self.job(owner, job).await
     }
 
-    /// Gives up jobs that lost their worker in every attempt: what kills its process again and again would go
-    /// on doing so. Gives how many.
+    /// Ends jobs whose worker is lost and that nobody is to do again: those that lost it in every attempt, as what
+    /// kills its process again and again would go on doing so, and those that were cancelled. Gives how many.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn give_up(&self, now: Timestamp) -> Result<u64, Error> {
         let mut tx = self.begin().await?;
-        let query = "SELECT id, attempt FROM jobs WHERE state = 'running' AND lease_until < $1 \
-             AND attempt >= max_attempts ORDER BY id LIMIT $2 {skip}";
+        let query = "SELECT id, cancel FROM jobs WHERE state = 'running' AND lease_until < $1 \
+             AND (attempt >= max_attempts OR cancel = 1) ORDER BY id LIMIT $2 {skip}";
         let rows = sqlx::query(self.skipping(query)).bind(now.as_millisecond()).bind(SWEEP);
         let rows = rows.fetch_all(&mut *tx).await?;
         let failure = Failure {
@@ -418,8 +418,9 @@ impl Store {
                 .to_owned(),
         };
         for row in &rows {
-            let fence = Fence { job: id(row, "id")?, attempt: row.try_get("attempt")? };
-            end(&mut tx, &fence, End::Failed(&failure), now).await?;
+            let is_cancelled = row.try_get::<i64, _>("cancel")? != 0;
+            let how = if is_cancelled { End::Cancelled } else { End::Failed(&failure) };
+            over(&mut tx, id(row, "id")?, how, now).await?;
         }
         self.commit(tx, &[Topic::Jobs, Topic::Events]).await?;
         Ok(rows.len() as u64)
@@ -489,6 +490,9 @@ pub(crate) async fn add(
     new: &NewJob,
     now: Timestamp,
 ) -> Result<JobId, Error> {
+    if let Some(tag) = &new.tag {
+        check_text("the tag", tag)?;
+    }
     let work = new.work.to_string();
     if work.len() > MAX_WORK {
         return Err(Error::Invalid { what: "the job", why: "is described in more than 256 KiB" });
@@ -497,9 +501,9 @@ pub(crate) async fn add(
     let job = JobId::new(millis);
     let mut pending = 0;
     if let Some(before) = new.after {
-        // Locked, so that it cannot end unseen between this question and the commit.
-        let query = "UPDATE jobs SET priority = priority WHERE id = $1 RETURNING state";
-        let row = sqlx::query(query).bind(before.to_string()).fetch_optional(&mut **tx).await?;
+        let query = "SELECT state FROM jobs WHERE id = $1 AND owner = $2";
+        let row = sqlx::query(query).bind(before.to_string()).bind(&new.owner);
+        let row = row.fetch_optional(&mut **tx).await?;
         let state: String = row.ok_or_else(|| missing(before))?.try_get(0)?;
         match state.as_str() {
             "done" => {}
@@ -540,32 +544,99 @@ pub(crate) enum End<'a> {
     Cancelled,
 }
 
-/// Ends a job in the transaction of what it changes, unless somebody else has it by now. Jobs that wait for it
-/// start, or fail with it.
+/// A job whose worker still has it.
+pub(crate) struct Held {
+    /// Whether it is to be stopped.
+    pub cancel: bool,
+    /// Attempts that were used up, with this one.
+    tries: i64,
+}
+
+/// Asks whether a worker still has a job; it does until the transaction ends.
+pub(crate) async fn hold(tx: &mut Transaction<'static, Any>, fence: &Fence) -> Result<Held, Error> {
+    // Changed, because a lease may be prolonged and so the row is not the writer's alone.
+    let query = "UPDATE jobs SET progress = progress WHERE id = $1 AND attempt = $2 AND state = 'running' \
+         RETURNING cancel, max_attempts";
+    let row = sqlx::query(query).bind(fence.job.to_string()).bind(fence.attempt);
+    let row = row.fetch_optional(&mut **tx).await?.ok_or(Error::Fenced)?;
+    // Claims that were handed back do not count.
+    let handed_back = row.try_get::<i64, _>(1)? - ATTEMPTS;
+    Ok(Held { cancel: row.try_get::<i64, _>(0)? != 0, tries: fence.attempt - handed_back })
+}
+
+/// Ends a job in the transaction of what it changes, unless its worker lost it. Jobs that wait for it start, or
+/// fail with it.
 pub(crate) async fn end(
     tx: &mut Transaction<'static, Any>,
     fence: &Fence,
     how: End<'_>,
     now: Timestamp,
-) -> Result<Job, Error> {
+) -> Result<(), Error> {
+    hold(tx, fence).await?;
+    over(tx, fence.job, how, now).await
+}
+
+/// Stops a job that is in `state`: at once, or by telling its worker.
+async fn stop(
+    tx: &mut Transaction<'static, Any>,
+    job: JobId,
+    state: &str,
+    now: Timestamp,
+) -> Result<(), Error> {
+    match state {
+        "queued" | "waiting" => over(tx, job, End::Cancelled, now).await,
+        "running" => {
+            let update = sqlx::query("UPDATE jobs SET cancel = 1 WHERE id = $1");
+            update.bind(job.to_string()).execute(&mut **tx).await?;
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Stops everything that is done with a video.
+pub(crate) async fn stop_all(
+    tx: &mut Transaction<'static, Any>,
+    video: VideoId,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let query = "SELECT id FROM jobs WHERE video = $1 AND state IN ('running', 'queued', 'waiting') ORDER BY id";
+    for row in sqlx::query(query).bind(video.to_string()).fetch_all(&mut **tx).await? {
+        let job: JobId = id(&row, "id")?;
+        // Asked again: one may have ended with the one before.
+        let query = sqlx::query("SELECT state FROM jobs WHERE id = $1").bind(job.to_string());
+        let state: String = query.fetch_one(&mut **tx).await?.try_get(0)?;
+        stop(tx, job, &state, now).await?;
+    }
+    Ok(())
+}
+
+/// Ends a job that is not over yet, whoever has it.
+async fn over(
+    tx: &mut Transaction<'static, Any>,
+    which: JobId,
+    how: End<'_>,
+    now: Timestamp,
+) -> Result<(), Error> {
     let (state, result, failure) = match how {
         End::Done(result) => ("done", Some(result.to_string()), None),
         End::Failed(failure) => ("failed", None, Some(failure)),
         End::Cancelled => ("cancelled", None, None),
     };
+    if result.as_ref().is_some_and(|text| text.len() > MAX_WORK) {
+        return Err(Error::Invalid { what: "the job's result", why: "is longer than 256 KiB" });
+    }
     let update = AssertText(format!(
         "UPDATE jobs SET state = $1, result = $2, code = $3, message = $4, ended_at = $5, worker = NULL, \
-         lease_until = NULL WHERE id = $6 AND attempt = $7 AND state IN ('running', 'queued', 'waiting') \
-         RETURNING {COLUMNS}"
+         lease_until = NULL WHERE id = $6 AND state IN ('running', 'queued', 'waiting') RETURNING {COLUMNS}"
     ));
     let row = sqlx::query(update.sql())
         .bind(state)
         .bind(result)
         .bind(failure.map(|f| f.code.clone()))
-        .bind(failure.map(|f| f.message.clone()))
+        .bind(failure.map(|f| shortened(&f.message)))
         .bind(now.as_millisecond())
-        .bind(fence.job.to_string())
-        .bind(fence.attempt)
+        .bind(which.to_string())
         .fetch_optional(&mut **tx)
         .await?;
     let job = job(&row.ok_or(Error::Fenced)?)?;
@@ -575,23 +646,22 @@ pub(crate) async fn end(
         _ => ("job.cancelled", json!({})),
     };
     told(tx, &job, kind, detail, now).await?;
-    if state == "done" {
+    if matches!(job.state, State::Done(_)) {
         let ready = "UPDATE jobs SET pending = pending - 1, state = CASE WHEN pending <= 1 THEN 'queued' \
              ELSE state END WHERE parent = $1 AND state = 'waiting'";
         sqlx::query(ready).bind(job.id.to_string()).execute(&mut **tx).await?;
     } else {
-        let query = "SELECT id FROM jobs WHERE parent = $1 AND state = 'waiting'";
+        let query = "SELECT id FROM jobs WHERE parent = $1 AND state = 'waiting' ORDER BY id";
         let waiting = sqlx::query(query).bind(job.id.to_string()).fetch_all(&mut **tx).await?;
         let failure = Failure {
             code: "dependency_failed".to_owned(),
             message: format!("job {} did not succeed, and this one needs it", job.id),
         };
         for row in &waiting {
-            let fence = Fence { job: id(row, "id")?, attempt: 0 };
-            Box::pin(end(tx, &fence, End::Failed(&failure), now)).await?;
+            Box::pin(over(tx, id(row, "id")?, End::Failed(&failure), now)).await?;
         }
     }
-    Ok(job)
+    Ok(())
 }
 
 async fn told(
@@ -609,9 +679,15 @@ async fn told(
     emit(tx, NewEvent { owner: &job.owner, kind, subject, data }, now).await
 }
 
-fn backoff(attempt: i64) -> SignedDuration {
-    let doubled = FIRST_BACKOFF * (1 << attempt.clamp(1, 16).saturating_sub(1));
+fn backoff(tries: i64) -> SignedDuration {
+    let doubled = FIRST_BACKOFF * (1 << tries.clamp(1, 16).saturating_sub(1));
     doubled.min(LONGEST_BACKOFF)
+}
+
+/// `text` as it can be stored: of a bounded length, without what PostgreSQL does not take.
+pub(crate) fn shortened(text: &str) -> String {
+    let end = text.floor_char_boundary(MAX_MESSAGE.min(text.len()));
+    text[..end].replace('\0', " ")
 }
 
 fn missing(job: JobId) -> Error {

@@ -168,7 +168,8 @@ fn make(path: &Path) -> Result<(), Error> {
         return Ok(());
     }
     let key = SecretKey::random();
-    let draft = path.with_extension(format!("new-{}", std::process::id()));
+    // By a name that nobody else has: processes in containers may have the same number.
+    let draft = path.with_extension(format!("new-{}", uuid::Uuid::now_v7().simple()));
     let written = (|| {
         let mut file: File =
             OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;

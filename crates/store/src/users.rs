@@ -72,7 +72,7 @@ impl Store {
             .bind(quota_bytes)
             .bind(retention_days)
             .bind(now.as_millisecond())
-            .execute(&self.pool)
+            .execute(&self.writer)
             .await?;
         self.user(name).await
     }

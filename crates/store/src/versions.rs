@@ -14,7 +14,7 @@ use crate::audit::append;
 use crate::consent::standing;
 use crate::db::{hex, id, time};
 use crate::events::{NewEvent, emit};
-use crate::jobs::{End, Fence, Kind, NewJob, add, end};
+use crate::jobs::{End, Fence, Kind, NewJob, add, end, hold};
 use crate::videos::{discard, missing, signed};
 use crate::{Action, Error, Scope, Standing, Store, Topic};
 
@@ -100,8 +100,9 @@ impl Store {
     /// who they are. Versions before it are over.
     ///
     /// # Errors
-    /// [`Error::Fenced`] when the job is somebody else's by now, [`Error::NoConsent`], [`Error::NotFound`] when
-    /// the video was deleted meanwhile. Then nothing was changed.
+    /// [`Error::Fenced`] when the job is somebody else's by now, or was cancelled and is over with that;
+    /// [`Error::NoConsent`]; [`Error::NotFound`] when the video was deleted meanwhile. Then nothing became
+    /// public, and the objects are for [`Store::discard_folder`].
     pub async fn publish(
         &self,
         fence: &Fence,
@@ -111,14 +112,12 @@ impl Store {
         now: Timestamp,
     ) -> Result<i64, Error> {
         let mut tx = self.begin().await?;
-        let held =
-            "UPDATE jobs SET progress = 1000 WHERE id = $1 AND attempt = $2 AND state = 'running'";
-        let held = sqlx::query(held).bind(fence.job.to_string()).bind(fence.attempt);
-        if held.execute(&mut *tx).await?.rows_affected() == 0 {
+        if hold(&mut tx, fence).await?.cancel {
+            end(&mut tx, fence, End::Cancelled, now).await?;
+            self.commit(tx, &[Topic::Jobs, Topic::Events]).await?;
             return Err(Error::Fenced);
         }
         let number = next_number(&mut tx, new.video).await?;
-        // The log comes before the question: it keeps withdrawals out until this transaction ends.
         for person in &new.shows {
             let detail = format!("video {}, version {number}", new.video);
             append(self, &mut tx, actor, Action::Keep, &person.to_string(), &detail, now).await?;
@@ -145,6 +144,20 @@ impl Store {
             .await?;
         self.commit(tx, &[Topic::Jobs, Topic::Events]).await?;
         Ok(number)
+    }
+
+    /// Marks the folder of an attempt that came to nothing, so that its objects are deleted; not one that was
+    /// published after all.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn discard_folder(&self, folder: &str, now: Timestamp) -> Result<(), Error> {
+        let mut tx = self.begin().await?;
+        let query = sqlx::query("SELECT 1 FROM versions WHERE folder = $1").bind(folder);
+        if query.fetch_optional(&mut *tx).await?.is_none() {
+            discard(&mut tx, &format!("{folder}/"), now).await?;
+        }
+        Ok(tx.commit().await?)
     }
 
     /// A version of a user's video.

@@ -10,9 +10,10 @@ use serde_json::{Value, json};
 use sqlx::any::AnyRow;
 use sqlx::{Any, Row, Transaction};
 
+use crate::audit::append;
 use crate::db::{check_text, id, time};
 use crate::events::{NewEvent, emit};
-use crate::jobs::{NewJob, add};
+use crate::jobs::{NewJob, add, stop_all};
 use crate::{Action, Error, Store, Topic};
 
 /// Largest original, in bytes.
@@ -31,7 +32,7 @@ pub struct NewVideo {
     pub source: Source,
     /// What becomes of the original.
     pub original: Original,
-    /// When all of it is to be deleted.
+    /// When all of it is to be deleted; `None`: when the user's videos are.
     pub expires_at: Option<Timestamp>,
 }
 
@@ -110,6 +111,11 @@ pub struct Part {
 const COLUMNS: &str = "id, owner, name, state, length, received, CASE WHEN sealed_key IS NULL THEN 0 ELSE 1 END AS has_key, object, \
      original_grace, original_delete_at, info, published, created_at, expires_at";
 
+/// Withdrawn versions stay until something takes their place.
+const USED: &str = "SELECT CAST(COALESCE((SELECT SUM(length) FROM videos WHERE owner = $1 AND sealed_key IS NOT NULL), 0) \
+     + COALESCE((SELECT SUM(v.bytes) FROM versions v JOIN videos o ON o.id = v.video \
+     WHERE o.owner = $1 AND v.state IN ('published', 'withdrawn')), 0) AS BIGINT)";
+
 impl Store {
     /// Stores a video: its original is to be brought by [`Store::add_parts`], or is an object already.
     ///
@@ -186,8 +192,13 @@ impl Store {
             Original::DeleteAfter(time) => Some(millis_of(time)),
         };
         self.check_quota(tx, &new.owner, length).await?;
+        let expires_at = match new.expires_at {
+            Some(at) => Some(at.as_millisecond()),
+            None => retention(tx, &new.owner).await?.map(|time| millis.saturating_add(time)),
+        };
         let insert = "INSERT INTO videos (id, owner, name, state, length, received, sealed_key, object, \
-             original_grace, created_at, expires_at) VALUES ($1, $2, $3, 'uploading', $4, 0, $5, $6, $7, $8, $9)";
+             original_grace, created_at, heard_at, expires_at) \
+             VALUES ($1, $2, $3, 'uploading', $4, 0, $5, $6, $7, $8, $8, $9)";
         sqlx::query(insert)
             .bind(id.to_string())
             .bind(&new.owner)
@@ -197,7 +208,7 @@ impl Store {
             .bind(object)
             .bind(grace)
             .bind(millis)
-            .bind(new.expires_at.map(|t| t.as_millisecond()))
+            .bind(expires_at)
             .execute(&mut **tx)
             .await?;
         let data = json!({"video": id, "name": new.name});
@@ -211,8 +222,9 @@ impl Store {
     /// is stored. Gives how many bytes are there.
     ///
     /// # Errors
-    /// [`Error::OutOfPlace`] when somebody else brought that part meanwhile, or it is none of this video;
-    /// [`Error::NotFound`].
+    /// [`Error::OutOfPlace`] when somebody else brought that part meanwhile, or one does not begin where the one
+    /// before it ends; [`Error::Invalid`] when they go past the end; [`Error::NoOriginal`] when it was
+    /// destroyed; [`Error::NotFound`].
     pub async fn add_parts(
         &self,
         owner: &str,
@@ -223,30 +235,41 @@ impl Store {
         let Some(first) = parts.first() else {
             return Err(Error::Invalid { what: "the parts", why: "are none" });
         };
-        let bytes: u64 = parts.iter().map(|p| p.length).sum();
+        let mut end = first.start;
+        for part in parts {
+            if part.start != end {
+                return Err(Error::OutOfPlace { expected: end });
+            }
+            if part.length == 0 || part.length > MAX_LENGTH || end > MAX_LENGTH {
+                return Err(Error::Invalid { what: "a part", why: "is empty, or too long" });
+            }
+            end += part.length;
+        }
         let mut tx = self.begin().await?;
-        let update = "UPDATE videos SET received = received + $1, \
-             state = CASE WHEN received + $1 = length THEN 'stored' ELSE state END \
-             WHERE id = $2 AND owner = $3 AND state = 'uploading' AND received = $4 AND received + $1 <= length \
-             RETURNING received, length, name";
+        let update = "UPDATE videos SET received = $1, heard_at = $5, \
+             state = CASE WHEN length = $1 THEN 'stored' ELSE state END \
+             WHERE id = $2 AND owner = $3 AND state = 'uploading' AND received = $4 AND length >= $1 \
+             AND sealed_key IS NOT NULL RETURNING received, length, name";
         let row = sqlx::query(update)
-            .bind(signed(bytes))
+            .bind(signed(end))
             .bind(video.to_string())
             .bind(owner)
             .bind(signed(first.start))
+            .bind(now.as_millisecond())
             .fetch_optional(&mut *tx)
             .await?;
         let Some(row) = row else {
             drop(tx);
             let there = self.video(owner, video).await?;
-            return Err(Error::OutOfPlace { expected: there.received() });
+            return Err(if !there.has_original {
+                Error::NoOriginal(video)
+            } else if there.received() == first.start {
+                Error::Invalid { what: "the parts", why: "go past the end of the video" }
+            } else {
+                Error::OutOfPlace { expected: there.received() }
+            });
         };
-        let mut start = first.start;
         for part in parts {
-            if part.start != start || part.length == 0 {
-                return Err(Error::OutOfPlace { expected: start });
-            }
-            start += part.length;
             let insert = "INSERT INTO parts (video, start, length, object) VALUES ($1, $2, $3, $4)";
             let insert = sqlx::query(insert).bind(video.to_string()).bind(signed(part.start));
             insert.bind(signed(part.length)).bind(&part.object).execute(&mut *tx).await?;
@@ -265,16 +288,24 @@ impl Store {
     /// Sets how long an original is that was taken from an object.
     ///
     /// # Errors
-    /// [`Error::Quota`]; [`Error::NotFound`] when nothing of it may be taken up any more.
+    /// [`Error::Quota`]; [`Error::Invalid`] for an object that is empty or too long; [`Error::NotFound`] when nothing
+    /// of it may be taken up any more.
     pub async fn set_length(&self, owner: &str, video: VideoId, length: u64) -> Result<(), Error> {
+        if length == 0 || length > MAX_LENGTH {
+            return Err(Error::Invalid {
+                what: "the object",
+                why: "is empty, or longer than 1 TiB",
+            });
+        }
         let mut tx = self.begin().await?;
-        self.check_quota(&mut tx, owner, length).await?;
+        // Without what an earlier attempt said of the same object.
         let update = "UPDATE videos SET length = $1 WHERE id = $2 AND owner = $3 AND state = 'uploading' \
              AND object IS NOT NULL AND received = 0";
         let update = sqlx::query(update).bind(signed(length)).bind(video.to_string()).bind(owner);
         if update.execute(&mut *tx).await?.rows_affected() == 0 {
             return Err(missing(video));
         }
+        self.check_quota(&mut tx, owner, 0).await?;
         Ok(tx.commit().await?)
     }
 
@@ -284,9 +315,19 @@ impl Store {
     /// When the database fails.
     pub async fn forget_parts(&self, video: VideoId, now: Timestamp) -> Result<(), Error> {
         let mut tx = self.begin().await?;
-        discard_parts(&mut tx, video, now).await?;
-        let update = "UPDATE videos SET received = 0 WHERE id = $1 AND state = 'uploading'";
-        sqlx::query(update).bind(video.to_string()).execute(&mut *tx).await?;
+        let update =
+            "UPDATE videos SET received = 0, heard_at = $1 WHERE id = $2 AND state = 'uploading'";
+        let update = sqlx::query(update).bind(now.as_millisecond()).bind(video.to_string());
+        if update.execute(&mut *tx).await?.rows_affected() == 0 {
+            return Ok(());
+        }
+        // One by one: the next attempt puts its parts into the same folder.
+        let discard = "INSERT INTO garbage (object, since) SELECT object, $1 FROM parts WHERE video = $2 \
+             ON CONFLICT (object) DO NOTHING";
+        let discard = sqlx::query(discard).bind(now.as_millisecond()).bind(video.to_string());
+        discard.execute(&mut *tx).await?;
+        let delete = sqlx::query("DELETE FROM parts WHERE video = $1").bind(video.to_string());
+        delete.execute(&mut *tx).await?;
         Ok(tx.commit().await?)
     }
 
@@ -295,9 +336,9 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn set_info(&self, video: VideoId, info: &Value) -> Result<(), Error> {
-        let update =
-            sqlx::query("UPDATE videos SET info = $1 WHERE id = $2").bind(info.to_string());
-        update.bind(video.to_string()).execute(&self.pool).await?;
+        let update = "UPDATE videos SET info = $1 WHERE id = $2 AND state <> 'deleted'";
+        let update = sqlx::query(update).bind(info.to_string()).bind(video.to_string());
+        update.execute(&self.writer).await?;
         Ok(())
     }
 
@@ -314,16 +355,22 @@ impl Store {
         why: &str,
         now: Timestamp,
     ) -> Result<(Sealed, Vec<Part>), Error> {
-        let there = self.video(owner, video).await?;
-        if there.state != VideoState::Stored || !there.has_original {
+        let mut tx = self.begin().await?;
+        let query = "SELECT length, state, sealed_key FROM videos \
+             WHERE id = $1 AND owner = $2 AND state <> 'deleted'";
+        let row = sqlx::query(query).bind(video.to_string()).bind(owner);
+        let row = row.fetch_optional(&mut *tx).await?.ok_or_else(|| missing(video))?;
+        if row.try_get::<String, _>("state")? != "stored" {
             return Err(Error::NoOriginal(video));
         }
-        let key = self.original_key(owner, video).await?;
-        self.log(actor, Action::ReadOriginal, &video.to_string(), why, now).await?;
+        let key = self.open_key(video, &row)?;
         let query = "SELECT start, length, object FROM parts WHERE video = $1 ORDER BY start";
-        let rows = sqlx::query(query).bind(video.to_string()).fetch_all(&self.pool).await?;
+        let rows = sqlx::query(query).bind(video.to_string()).fetch_all(&mut *tx).await?;
         let parts: Vec<Part> = rows.iter().map(part).collect::<Result<_, _>>()?;
-        Ok((Sealed { key, context: seal_context(video), len: there.length }, parts))
+        append(self, &mut tx, actor, Action::ReadOriginal, &video.to_string(), why, now).await?;
+        tx.commit().await?;
+        let len = unsigned(row.try_get("length")?);
+        Ok((Sealed { key, context: seal_context(video), len }, parts))
     }
 
     /// The key that seals a video's original, to seal what arrives.
@@ -335,7 +382,11 @@ impl Store {
             "SELECT sealed_key FROM videos WHERE id = $1 AND owner = $2 AND state <> 'deleted'";
         let row = sqlx::query(query).bind(video.to_string()).bind(owner);
         let row = row.fetch_optional(&self.pool).await?.ok_or_else(|| missing(video))?;
-        let sealed: Option<Vec<u8>> = row.try_get(0)?;
+        self.open_key(video, &row)
+    }
+
+    fn open_key(&self, video: VideoId, row: &AnyRow) -> Result<SealKey, Error> {
+        let sealed: Option<Vec<u8>> = row.try_get("sealed_key")?;
         let sealed = sealed.ok_or(Error::NoOriginal(video))?;
         let plain = self.wrap.open(&key_context(video), &sealed)?;
         let bytes = plain.as_slice().try_into().map_err(|_| Error::Damaged("sealed_key"))?;
@@ -405,18 +456,14 @@ impl Store {
         actor: &str,
         now: Timestamp,
     ) -> Result<(), Error> {
-        self.video(owner, id).await?;
         let mut tx = self.begin().await?;
-        crate::audit::append(
-            self,
-            &mut tx,
-            actor,
-            Action::DestroyOriginal,
-            &id.to_string(),
-            "",
-            now,
-        )
-        .await?;
+        let query = "SELECT 1 FROM videos WHERE id = $1 AND owner = $2 AND state <> 'deleted'";
+        let there = sqlx::query(query).bind(id.to_string()).bind(owner);
+        if there.fetch_optional(&mut *tx).await?.is_none() {
+            return Err(missing(id));
+        }
+        let subject = id.to_string();
+        append(self, &mut tx, actor, Action::DestroyOriginal, &subject, "", now).await?;
         if !shred(&mut tx, owner, id, now).await? {
             return Err(Error::NoOriginal(id));
         }
@@ -432,23 +479,20 @@ impl Store {
     pub async fn expire_videos(&self, now: Timestamp) -> Result<usize, Error> {
         let millis = now.as_millisecond();
         let mut tx = self.begin().await?;
-        let query = "SELECT id, owner, original_delete_at FROM videos WHERE state <> 'deleted' AND (expires_at <= $1 \
-             OR (state = 'uploading' AND object IS NULL AND created_at <= $2) OR original_delete_at <= $1) \
-             ORDER BY id LIMIT 100";
+        let query = "SELECT id, owner, CASE WHEN expires_at <= $1 OR state = 'uploading' THEN 1 ELSE 0 END AS whole \
+             FROM videos WHERE state <> 'deleted' AND (expires_at <= $1 OR original_delete_at <= $1 \
+             OR (state = 'uploading' AND object IS NULL AND heard_at <= $2)) ORDER BY id LIMIT 100";
         let patience = (now - UPLOAD_PATIENCE).as_millisecond();
         let rows = sqlx::query(query).bind(millis).bind(patience).fetch_all(&mut *tx).await?;
         for row in &rows {
             let (video, owner): (VideoId, String) = (id(row, "id")?, row.try_get("owner")?);
-            match time(row, "original_delete_at")? {
-                Some(due) if due <= now => {
-                    let detail = "the grace period is over";
-                    let subject = video.to_string();
-                    let action = Action::DestroyOriginal;
-                    crate::audit::append(self, &mut tx, "garim", action, &subject, detail, now)
-                        .await?;
-                    shred(&mut tx, &owner, video, now).await?;
-                }
-                _ => remove(&mut tx, &owner, video, now).await?,
+            if crate::db::flag(row, "whole")? {
+                remove(&mut tx, &owner, video, now).await?;
+            } else {
+                let (detail, subject) = ("the grace period is over", video.to_string());
+                let action = Action::DestroyOriginal;
+                append(self, &mut tx, "garim", action, &subject, detail, now).await?;
+                shred(&mut tx, &owner, video, now).await?;
             }
         }
         self.commit(tx, &[Topic::Jobs, Topic::Events]).await?;
@@ -463,8 +507,8 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn used(&self, owner: &str) -> Result<u64, Error> {
-        let mut tx = self.pool.begin().await?;
-        used(&mut tx, owner).await
+        let row = sqlx::query(USED).bind(owner).fetch_one(&self.pool).await?;
+        Ok(unsigned(row.try_get(0)?))
     }
 
     async fn check_quota(
@@ -479,7 +523,8 @@ impl Store {
             None => None,
         };
         let Some(quota) = quota else { return Ok(()) };
-        let used = used(tx, owner).await?;
+        let row = sqlx::query(USED).bind(owner).fetch_one(&mut **tx).await?;
+        let used = unsigned(row.try_get(0)?);
         if used.saturating_add(more) > quota { Err(Error::Quota { quota, used }) } else { Ok(()) }
     }
 
@@ -499,7 +544,7 @@ impl Store {
     /// When the database fails.
     pub async fn swept(&self, object: &str) -> Result<(), Error> {
         let delete = sqlx::query("DELETE FROM garbage WHERE object = $1").bind(object);
-        delete.execute(&self.pool).await?;
+        delete.execute(&self.writer).await?;
         Ok(())
     }
 }
@@ -581,20 +626,18 @@ async fn remove(
     }
     discard_parts(tx, video, now).await?;
     let purge = crate::versions::end_all(tx, video, "deleted", now).await?;
-    let stop =
-        "UPDATE jobs SET cancel = 1 WHERE video = $1 AND state IN ('running', 'queued', 'waiting')";
-    sqlx::query(stop).bind(video.to_string()).execute(&mut **tx).await?;
+    stop_all(tx, video, now).await?;
     let data = json!({"video": video, "purge": purge});
     let event = NewEvent { owner, kind: "video.deleted", subject: video.to_string(), data };
     emit(tx, event, now).await
 }
 
-async fn used(tx: &mut Transaction<'static, Any>, owner: &str) -> Result<u64, Error> {
-    let query = "SELECT CAST(COALESCE((SELECT SUM(length) FROM videos WHERE owner = $1 AND sealed_key IS NOT NULL), 0) \
-         + COALESCE((SELECT SUM(v.bytes) FROM versions v JOIN videos o ON o.id = v.video \
-         WHERE o.owner = $1 AND v.state = 'published'), 0) AS BIGINT)";
-    let row = sqlx::query(query).bind(owner).fetch_one(&mut **tx).await?;
-    Ok(unsigned(row.try_get(0)?))
+/// How long a user's videos are kept if nobody says otherwise, in milliseconds; `None`: forever.
+async fn retention(tx: &mut Transaction<'static, Any>, owner: &str) -> Result<Option<i64>, Error> {
+    let row = sqlx::query("SELECT retention_days FROM users WHERE name = $1").bind(owner);
+    let row = row.fetch_optional(&mut **tx).await?;
+    let days = row.map(|row| row.try_get::<Option<i64>, _>(0)).transpose()?.flatten();
+    Ok(days.map(|days| days.saturating_mul(24 * 60 * 60 * 1000)))
 }
 
 pub(crate) fn missing(video: VideoId) -> Error {

@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use crate::db::{id, time};
 use crate::events::{Event, event};
+use crate::jobs::shortened;
 use crate::key::SecretKey;
 use crate::{Error, Store, Topic};
 
@@ -180,8 +181,12 @@ impl Store {
     /// [`Error::NotFound`].
     pub async fn remove_webhook(&self, owner: &str, webhook: WebhookId) -> Result<(), Error> {
         let delete = sqlx::query("DELETE FROM webhooks WHERE id = $1 AND owner = $2");
-        let delete = delete.bind(webhook.to_string()).bind(owner).execute(&self.pool).await?;
-        if delete.rows_affected() == 0 { Err(missing(webhook)) } else { Ok(()) }
+        let mut tx = self.begin().await?;
+        let delete = delete.bind(webhook.to_string()).bind(owner).execute(&mut *tx).await?;
+        if delete.rows_affected() == 0 {
+            return Err(missing(webhook));
+        }
+        Ok(tx.commit().await?)
     }
 
     /// Takes the delivery that is due longest, for `lease`.
@@ -200,10 +205,10 @@ impl Store {
         let claimed = sqlx::query(self.skipping(claim))
             .bind(now.as_millisecond())
             .bind((now + lease).as_millisecond())
-            .fetch_optional(&self.pool)
+            .fetch_all(&self.writer)
             .await?;
-        let Some(claimed) = claimed else { return Ok(None) };
-        let delivery: DeliveryId = id(&claimed, "id")?;
+        let Some(claimed) = claimed.first() else { return Ok(None) };
+        let delivery: DeliveryId = id(claimed, "id")?;
         let query = "SELECT w.id AS webhook, w.owner AS hook_owner, w.url, w.types, w.format, \
              w.created_at AS hook_created_at, w.sealed_secret, e.seq, e.id, e.owner, e.type, e.subject, e.at, \
              e.data FROM deliveries d JOIN webhooks w ON w.id = d.webhook JOIN events e ON e.seq = d.event \
@@ -235,9 +240,9 @@ impl Store {
         let (state, next, status, error) = match (answer, wait) {
             (Answer::Taken(status), _) => ("delivered", millis, Some(*status), None),
             (Answer::Refused(status, why), Some(wait)) => {
-                ("due", millis + wait * 1000, *status, Some(why.clone()))
+                ("due", millis + wait * 1000, *status, Some(shortened(why)))
             }
-            (Answer::Refused(status, why), None) => ("dead", millis, *status, Some(why.clone())),
+            (Answer::Refused(status, why), None) => ("dead", millis, *status, Some(shortened(why))),
         };
         let ended = (state != "due").then_some(millis);
         let update = "UPDATE deliveries SET state = $1, next_at = $2, status = $3, error = $4, ended_at = $5, \
@@ -250,7 +255,7 @@ impl Store {
             .bind(ended)
             .bind(delivery.to_string())
             .bind(attempt)
-            .execute(&self.pool)
+            .execute(&self.writer)
             .await?;
         Ok(())
     }
@@ -313,7 +318,8 @@ fn check(address: &str, types: &[String]) -> Result<(), Error> {
     let invalid = |what, why| Err(Error::Invalid { what, why });
     let url = url::Url::parse(address).ok();
     let good = url.is_some_and(|u| {
-        matches!(u.scheme(), "http" | "https") && u.has_host() && u.username().is_empty()
+        let is_nobodys = u.username().is_empty() && u.password().is_none();
+        matches!(u.scheme(), "http" | "https") && u.has_host() && is_nobodys
     });
     if !good || address.len() > MAX_URL {
         return invalid(

@@ -13,7 +13,9 @@ fn at(second: i64) -> Timestamp {
 }
 
 async fn open(dir: &Path) -> Store {
-    Store::open(&dir.join("db"), &KeySource::File(dir.join("server.key"))).await.unwrap()
+    Store::open(&store::Location::Folder(dir.join("db")), &KeySource::File(dir.join("server.key")))
+        .await
+        .unwrap()
 }
 
 fn new(owner: &str) -> NewKey {

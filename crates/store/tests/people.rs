@@ -2,27 +2,16 @@
 
 #![allow(clippy::unwrap_used)] // In helpers of tests too: a panic is a failure with a place.
 
+mod support;
+
 use std::path::Path;
 
 use jiff::{Span, Timestamp};
-use sqlx::{AnyPool, Executor};
 use store::{
     Chain, Error, KeySource, Location, NewConsent, NewPerson, NewPhoto, Scope, Standing, Store,
     Template,
 };
-
-fn at(second: i64) -> Timestamp {
-    Timestamp::from_second(1_800_000_000 + second).unwrap()
-}
-
-async fn open(dir: &Path) -> Result<Store, Error> {
-    Store::open(&Location::Folder(dir.join("db")), &KeySource::File(dir.join("server.key"))).await
-}
-
-/// The database without the rules of [`Store`].
-async fn raw(dir: &Path) -> AnyPool {
-    AnyPool::connect(&format!("sqlite://{}", dir.join("db/garim.db").display())).await.unwrap()
-}
+use support::{Db, at, on_both};
 
 fn template(start: f32) -> Vec<f32> {
     (0..128).map(|i| start + i as f32 / 1000.0).collect()
@@ -48,88 +37,103 @@ fn new(name: &str, collection: &str) -> NewPerson {
 
 #[tokio::test]
 async fn who_agreed_is_kept_by_the_same_numbers_after_a_restart() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path()).await.unwrap();
-    let id = store.add_person(&new("Mina", "shop"), "test", at(0)).await.unwrap();
-    drop(store);
-    let store = open(dir.path()).await.unwrap();
-    let mina = store.person("Mina").await.unwrap();
-    assert_eq!((mina.id, mina.photos, mina.collection.as_str()), (id, 2, "shop"));
-    assert_eq!(store.person(&id.to_string()).await.unwrap(), mina);
-    let templates = store.to_keep(&mina, Scope::Videos, at(1)).await.unwrap();
-    let mut values: Vec<&[f32]> = templates.iter().map(Template::values).collect();
-    values.sort_by(|a, b| a[0].total_cmp(&b[0])); // Photos of one moment have no order.
-    assert_eq!(values, [template(0.25), template(0.5)]);
-    let live = store.to_keep(&mina, Scope::Live, at(1)).await.err().unwrap().to_string();
-    assert_eq!(live, "Mina is not kept: no consent");
+    on_both(async |db| {
+        let store = &db.store;
+        let id = store.add_person(&new("Mina", "shop"), "test", at(0)).await.unwrap();
+        let store = db.another().await;
+        let mina = store.person("Mina").await.unwrap();
+        assert_eq!((mina.id, mina.photos, mina.collection.as_str()), (id, 2, "shop"));
+        assert_eq!(store.person(&id.to_string()).await.unwrap(), mina);
+        let templates = store.to_keep(&mina, Scope::Videos, at(1)).await.unwrap();
+        let mut values: Vec<&[f32]> = templates.iter().map(Template::values).collect();
+        values.sort_by(|a, b| a[0].total_cmp(&b[0])); // Photos of one moment have no order.
+        assert_eq!(values, [template(0.25), template(0.5)]);
+        let live = store.to_keep(&mina, Scope::Live, at(1)).await.err().unwrap().to_string();
+        assert_eq!(live, "Mina is not kept: no consent");
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn without_consent_nobody_is_kept_from_that_moment() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path()).await.unwrap();
-    let id = store.add_person(&new("Mina", "shop"), "test", at(0)).await.unwrap();
-    let mina = store.person("Mina").await.unwrap();
-    let standing = async |second| match store.to_keep(&mina, Scope::Videos, at(second)).await {
-        Ok(_) => None,
-        Err(Error::NoConsent { standing, .. }) => Some(standing),
-        Err(error) => panic!("{error}"),
-    };
-    assert_eq!(standing(10).await, None);
-    assert_eq!(store.withdraw(id, "Mina", "test", at(10)).await.unwrap(), 1);
-    assert_eq!(standing(10).await, Some(Standing::Withdrawn(at(10))));
-    assert_eq!(store.withdraw(id, "Mina", "test", at(11)).await.unwrap(), 0);
-    store.grant(id, &consent(Scope::All, Some(at(30))), "test", at(20)).await.unwrap();
-    assert_eq!(standing(29).await, None);
-    assert_eq!(standing(30).await, Some(Standing::Expired(at(30))));
-    let past = consent(Scope::All, Some(at(30)));
-    let error = store.grant(id, &past, "test", at(31)).await.err().unwrap().to_string();
-    assert_eq!(error, "the end of the consent is in the past");
-    assert_eq!(store.consents(id).await.unwrap().len(), 2);
+    on_both(async |db| {
+        let store = &db.store;
+        let id = store.add_person(&new("Mina", "shop"), "test", at(0)).await.unwrap();
+        let mina = store.person("Mina").await.unwrap();
+        let standing = async |second| match store.to_keep(&mina, Scope::Videos, at(second)).await {
+            Ok(_) => None,
+            Err(Error::NoConsent { standing, .. }) => Some(standing),
+            Err(error) => panic!("{error}"),
+        };
+        assert_eq!(standing(10).await, None);
+        assert_eq!(store.withdraw(id, "Mina", "test", at(10)).await.unwrap(), 1);
+        assert_eq!(standing(10).await, Some(Standing::Withdrawn(at(10))));
+        assert_eq!(store.withdraw(id, "Mina", "test", at(11)).await.unwrap(), 0);
+        store.grant(id, &consent(Scope::All, Some(at(30))), "test", at(20)).await.unwrap();
+        assert_eq!(standing(29).await, None);
+        assert_eq!(standing(30).await, Some(Standing::Expired(at(30))));
+        let past = consent(Scope::All, Some(at(30)));
+        let error = store.grant(id, &past, "test", at(31)).await.err().unwrap().to_string();
+        assert_eq!(error, "the end of the consent is in the past");
+        assert_eq!(store.consents(id).await.unwrap().len(), 2);
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn names_are_unique_in_a_collection_and_may_be_ambiguous_across_them() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path()).await.unwrap();
-    store.add_person(&new("Mina", "shop"), "test", at(0)).await.unwrap();
-    let taken = store.add_person(&new("Mina", "shop"), "test", at(0)).await.err().unwrap();
-    assert_eq!(taken.to_string(), "\"shop\" has a person \"Mina\" already");
-    store.add_person(&new("Mina", "café"), "test", at(0)).await.unwrap();
-    let ambiguous = store.person("Mina").await.err().unwrap().to_string();
-    assert!(ambiguous.contains("several collections"), "{ambiguous}");
-    assert_eq!(store.people(None, Some("shop")).await.unwrap().len(), 1);
-    assert!(matches!(store.people(None, Some("bar")).await, Err(Error::NotFound { .. })));
-    assert!(matches!(store.person("Jun").await, Err(Error::NotFound { .. })));
+    on_both(async |db| {
+        let store = &db.store;
+        store.add_person(&new("Mina", "shop"), "test", at(0)).await.unwrap();
+        let taken = store.add_person(&new("Mina", "shop"), "test", at(0)).await.err().unwrap();
+        assert_eq!(taken.to_string(), "\"shop\" has a person \"Mina\" already");
+        store.add_person(&new("Mina", "café"), "test", at(0)).await.unwrap();
+        let ambiguous = store.person("Mina").await.err().unwrap().to_string();
+        assert!(ambiguous.contains("several collections"), "{ambiguous}");
+        assert_eq!(store.people(None, Some("shop")).await.unwrap().len(), 1);
+        assert!(matches!(store.people(None, Some("bar")).await, Err(Error::NotFound { .. })));
+        assert!(matches!(store.person("Jun").await, Err(Error::NotFound { .. })));
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn what_makes_no_sense_is_refused_and_nothing_is_stored() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path()).await.unwrap();
-    let long = "m".repeat(201);
-    for name in ["", "  ", "Mi\nna", &long] {
-        assert!(store.add_person(&new(name, "shop"), "test", at(0)).await.is_err(), "{name:?}");
-    }
-    let nobody = NewPerson { photos: Vec::new(), ..new("Mina", "shop") };
-    let nothing = NewPhoto { picture: Vec::new(), template: Template::new(vec![f32::NAN]) };
-    let broken = NewPerson { photos: vec![nothing], ..new("Mina", "shop") };
-    let mut unasked = new("Mina", "shop");
-    unasked.consent.given_by.clear();
-    for person in [nobody, broken, unasked] {
-        assert!(store.add_person(&person, "test", at(0)).await.is_err());
-    }
-    assert!(store.people(None, None).await.unwrap().is_empty());
-    assert_eq!(store.entries(0).await.unwrap(), []);
+    on_both(async |db| {
+        let store = &db.store;
+        let long = "m".repeat(201);
+        for name in ["", "  ", "Mi\nna", &long] {
+            assert!(store.add_person(&new(name, "shop"), "test", at(0)).await.is_err(), "{name:?}");
+        }
+        let nobody = NewPerson { photos: Vec::new(), ..new("Mina", "shop") };
+        let nothing = NewPhoto { picture: Vec::new(), template: Template::new(vec![f32::NAN]) };
+        let broken = NewPerson { photos: vec![nothing], ..new("Mina", "shop") };
+        let mut unasked = new("Mina", "shop");
+        unasked.consent.given_by.clear();
+        for person in [nobody, broken, unasked] {
+            assert!(store.add_person(&person, "test", at(0)).await.is_err());
+        }
+        assert!(store.people(None, None).await.unwrap().is_empty());
+        assert_eq!(store.entries(0).await.unwrap(), []);
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn nothing_secret_is_on_disk_and_nothing_at_all_after_a_removal() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path()).await.unwrap();
+    on_both(async |db| match &db.location {
+        Location::Folder(folder) => check_disk(db, folder).await,
+        // Its files are its own business.
+        Location::Postgres(_) => {}
+    })
+    .await;
+}
+
+async fn check_disk(db: &Db, folder: &Path) {
+    let store = &db.store;
     let id = store.add_person(&new("Mina of the shop", "shop"), "test", at(0)).await.unwrap();
     let contains = |needle: &[u8]| {
-        let files = dir.path().join("db").read_dir().unwrap();
+        let files = folder.read_dir().unwrap();
         let all: Vec<u8> = files.flat_map(|f| std::fs::read(f.unwrap().path()).unwrap()).collect();
         all.windows(needle.len()).any(|window| window == needle)
     };
@@ -137,9 +141,8 @@ async fn nothing_secret_is_on_disk_and_nothing_at_all_after_a_removal() {
     assert!(contains(b"Mina of the shop"), "the test looks at the right files");
     assert!(!contains(b"this is what she looks like"));
     assert!(!contains(&numbers));
-    let pool = raw(dir.path()).await;
-    let row = sqlx::query("SELECT sealed_key FROM people").fetch_one(&pool).await;
-    pool.close().await; // A reader would keep the log.
+    let row = sqlx::query("SELECT sealed_key FROM people").fetch_one(&db.raw).await;
+    db.raw.close().await; // A reader would keep the log.
     let key: Vec<u8> = sqlx::Row::get(&row.unwrap(), 0);
     assert!(contains(&key));
     store.remove_person(id, "test", at(1)).await.unwrap();
@@ -153,37 +156,32 @@ async fn nothing_secret_is_on_disk_and_nothing_at_all_after_a_removal() {
 
 #[tokio::test]
 async fn templates_that_were_moved_to_somebody_else_do_not_open() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path()).await.unwrap();
+    on_both(async |db| {
+    let store = &db.store;
     store.add_person(&new("Mina", "shop"), "test", at(0)).await.unwrap();
     store.add_person(&new("Jun", "shop"), "test", at(0)).await.unwrap();
     let jun = store.person("Jun").await.unwrap();
-    let pool = raw(dir.path()).await;
     let swap = "UPDATE photos SET sealed_template = (SELECT sealed_template FROM photos f JOIN people p \
          ON p.id = f.person WHERE p.name = 'Mina' LIMIT 1)";
-    pool.execute(swap).await.unwrap();
+    db.change(swap).await;
     assert!(matches!(store.to_keep(&jun, Scope::Videos, at(1)).await, Err(Error::Sealed(_))));
-    pool.execute(
-        "UPDATE people SET sealed_key = (SELECT sealed_key FROM people WHERE name = 'Mina')",
-    )
-    .await
-    .unwrap();
+    db.change("UPDATE people SET sealed_key = (SELECT sealed_key FROM people WHERE name = 'Mina')").await;
     assert!(matches!(store.to_keep(&jun, Scope::Videos, at(1)).await, Err(Error::Sealed(_))));
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn another_key_does_not_open_the_database_and_a_lost_one_is_not_replaced() {
-    let dir = tempfile::tempdir().unwrap();
-    drop(open(dir.path()).await.unwrap());
-    let folder = dir.path().join("db");
-    let given = KeySource::Given("ab".repeat(32).into());
-    assert!(matches!(
-        Store::open(&Location::Folder(folder.clone()), &given).await,
-        Err(Error::WrongKey)
-    ));
-    std::fs::remove_file(dir.path().join("server.key")).unwrap();
-    assert!(matches!(open(dir.path()).await, Err(Error::Key { .. })));
-    assert!(!dir.path().join("server.key").exists());
+    on_both(async |db| {
+        let given = KeySource::Given("ab".repeat(32).into());
+        assert!(matches!(Store::open(&db.location, &given).await, Err(Error::WrongKey)));
+        let KeySource::File(file) = &db.key else { panic!() };
+        std::fs::remove_file(file).unwrap();
+        assert!(matches!(Store::open(&db.location, &db.key).await, Err(Error::Key { .. })));
+        assert!(!file.exists());
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -205,39 +203,45 @@ async fn every_change_to_the_log_is_seen() {
         ),
     ];
     for (change, seq) in changes {
-        let dir = tempfile::tempdir().unwrap();
-        let store = open(dir.path()).await.unwrap();
-        let id = store.add_person(&new("Mina", "shop"), "test", at(0)).await.unwrap();
-        store.withdraw(id, "Mina", "test", at(1)).await.unwrap();
-        store.grant(id, &consent(Scope::All, None), "test", at(2)).await.unwrap();
-        let Chain::Whole { entries: 4, head } = store.check_log().await.unwrap() else { panic!() };
-        assert_eq!(head.len(), 64);
-        raw(dir.path()).await.execute(change).await.unwrap();
-        assert_eq!(store.check_log().await.unwrap(), Chain::Broken { seq }, "{change}");
+        on_both(async |db| {
+            let store = &db.store;
+            let id = store.add_person(&new("Mina", "shop"), "test", at(0)).await.unwrap();
+            store.withdraw(id, "Mina", "test", at(1)).await.unwrap();
+            store.grant(id, &consent(Scope::All, None), "test", at(2)).await.unwrap();
+            let Chain::Whole { entries: 4, head } = store.check_log().await.unwrap() else {
+                panic!()
+            };
+            assert_eq!(head.len(), 64);
+            db.change(change).await;
+            assert_eq!(store.check_log().await.unwrap(), Chain::Broken { seq }, "{change}");
+        })
+        .await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_at_once_lose_nothing() {
-    let dir = tempfile::tempdir().unwrap();
-    // Two processes, as far as the database can tell.
-    let stores = [open(dir.path()).await.unwrap(), open(dir.path()).await.unwrap()];
-    let tasks = (0..40).map(|i| {
-        let store = stores[i % 2].clone();
-        tokio::spawn(async move {
-            let later = at(0).checked_add(Span::new().seconds(i as i64)).unwrap();
-            store
-                .add_person(&new(&format!("person {}", i / 2), "shop"), "test", later)
-                .await
-                .is_ok()
-        })
-    });
-    let tasks: Vec<_> = tasks.collect();
-    let mut added = 0;
-    for task in tasks {
-        added += usize::from(task.await.unwrap());
-    }
-    assert_eq!(added, 20, "each name once");
-    assert_eq!(stores[0].people(None, Some("shop")).await.unwrap().len(), 20);
-    assert!(matches!(stores[1].check_log().await.unwrap(), Chain::Whole { entries: 40, .. }));
+    on_both(async |db| {
+        // Two processes, as far as the database can tell.
+        let stores = [db.store.clone(), db.another().await];
+        let tasks = (0..40).map(|i| {
+            let store = stores[i % 2].clone();
+            tokio::spawn(async move {
+                let later = at(0).checked_add(Span::new().seconds(i as i64)).unwrap();
+                store
+                    .add_person(&new(&format!("person {}", i / 2), "shop"), "test", later)
+                    .await
+                    .is_ok()
+            })
+        });
+        let tasks: Vec<_> = tasks.collect();
+        let mut added = 0;
+        for task in tasks {
+            added += usize::from(task.await.unwrap());
+        }
+        assert_eq!(added, 20, "each name once");
+        assert_eq!(stores[0].people(None, Some("shop")).await.unwrap().len(), 20);
+        assert!(matches!(stores[1].check_log().await.unwrap(), Chain::Whole { entries: 40, .. }));
+    })
+    .await;
 }
