@@ -27,6 +27,7 @@ pub enum Command {
     Consent(ConsentArgs),
     Audit(AuditArgs),
     Serve(ServeArgs),
+    Worker(WorkerArgs),
     Key(KeyArgs),
     /// Check that everything Garim needs is there, and say what mends it.
     ///
@@ -460,6 +461,21 @@ pub struct ServeArgs {
     /// Address and port; port 0 is any free one [default: 127.0.0.1:8080].
     #[arg(long, value_name = "ADDR")]
     pub listen: Option<std::net::SocketAddr>,
+}
+
+/// Do the jobs of a server, in a process of its own.
+///
+/// With the server's settings: the same database and the same store. As many as there is work for, on as
+/// many machines, with Postgres and S3; on one machine also with SQLite and a folder. SIGTERM ends it after
+/// its jobs were handed back.
+#[derive(Debug, Args)]
+pub struct WorkerArgs {
+    #[command(flatten)]
+    pub config: ConfigArgs,
+
+    /// Jobs at once [default: jobs.workers of the settings, at least 1].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub slots: Option<u8>,
 }
 
 // No doc comment: clap would take it for that of the command.

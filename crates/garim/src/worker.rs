@@ -22,6 +22,8 @@ pub use attempt::{Attempt, Trouble};
 
 /// Looks for jobs at least this often: other processes on SQLite are not heard.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Says this often how far a job is, and hears whether it is cancelled.
+const BEAT_EVERY: Duration = Duration::from_secs(2);
 /// Waits this long after the database failed.
 const AFTER_ERROR: Duration = Duration::from_secs(2);
 /// How often the end of a job is written down again when the database does not answer.
@@ -110,8 +112,8 @@ async fn carry_out(
     tokio::pin!(work);
     let mut stop = stop.clone();
     let mut stopped = None;
-    let every = Duration::try_from(settings.lease).unwrap_or(Duration::from_secs(30)) / 3;
-    let mut beats = tokio::time::interval(every);
+    let lease = Duration::try_from(settings.lease).unwrap_or(BEAT_EVERY);
+    let mut beats = tokio::time::interval(BEAT_EVERY.min(lease / 3));
     let outcome = loop {
         tokio::select! {
             outcome = &mut work => break outcome,

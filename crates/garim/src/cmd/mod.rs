@@ -42,6 +42,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Consent(args) => consent::run(&args),
         Command::Audit(args) => audit::run(&args),
         Command::Serve(args) => serve::run(&args),
+        Command::Worker(args) => serve::work_only(&args),
         Command::Key(args) => key::run(&args),
         Command::Doctor => doctor::run(),
         Command::Models(args) => models::run(&args),

@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 
 use super::people::{default_folder, server_key};
 use super::{INTERRUPTED, print};
-use crate::cli::{ConfigArgs, ServeArgs};
+use crate::cli::{ConfigArgs, ServeArgs, WorkerArgs};
 use crate::config::{Config, Database, Objects, Overrides};
 use crate::housekeeping::{self, Watch};
 use crate::http::{self, App};
@@ -197,6 +197,43 @@ async fn serve(config: Config) -> Result<()> {
     store.close().await;
     info!("stopped");
     served
+}
+
+/// `garim worker`: does the jobs of a server on another machine, or in another process.
+pub fn work_only(args: &WorkerArgs) -> Result<ExitCode> {
+    let config = config(&args.config, None)?;
+    http::logging::init(&config.log)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let ended = runtime.block_on(async {
+        let service = service(&config).await?;
+        let mut settings = jobs(&config);
+        settings.slots = args.slots.map_or(settings.slots.max(1), usize::from);
+        let (stop, stopped) = tokio::sync::watch::channel(false);
+        info!(worker = settings.name, slots = settings.slots, "working");
+        let listener = service.store.clone();
+        let listening = tokio::spawn(async move { listen(&listener).await });
+        let (mut term, mut int) =
+            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let working = worker::run(service.clone(), settings, stopped);
+        tokio::pin!(working);
+        loop {
+            tokio::select! {
+                () = &mut working => break,
+                _ = term.recv() => {}
+                _ = int.recv() => {}
+            }
+            if stop.send_replace(true) {
+                std::process::exit(INTERRUPTED.into());
+            }
+            info!("stopping: jobs are handed back");
+        }
+        listening.abort();
+        service.store.close().await;
+        info!("stopped");
+        anyhow::Ok(())
+    });
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    ended.map(|()| ExitCode::SUCCESS)
 }
 
 /// Answers requests until the handle says stop and those underway are answered.
