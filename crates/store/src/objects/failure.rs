@@ -19,20 +19,24 @@ pub(super) fn of_store(what: &(impl Display + ?Sized), error: object_store::Erro
             Error::Unavailable { why: format!("{what} is being changed by another") }
         }
         Said::AlreadyExists { .. } => Error::Exists(what.to_string()),
-        Said::PermissionDenied { .. } | Said::Unauthenticated { .. } => {
-            Error::Denied { what: what.to_string(), why: "the storage refuses this key".into() }
-        }
+        Said::PermissionDenied { .. } | Said::Unauthenticated { .. } => denied(what),
         Said::Generic { store: "LocalFileSystem", source } => match io_error(&*source) {
             Some(error) => of_io(what, error),
             None => Error::Unavailable { why: explained(&*source) },
         },
         other => {
             let why = explained(&other);
-            // 507: a server of one's own whose disk is full.
-            if why.contains("status code: 507") {
-                return Error::Full { what: what.to_string() };
+            // Where the client does not tell failures of a server apart, it says the status in words only.
+            match why
+                .split_once("status code: ")
+                .map(|(_, status)| status.get(..3).unwrap_or_default())
+            {
+                Some("404") => not_found(what),
+                Some("401" | "403") => denied(what),
+                // A server of one's own whose disk is full.
+                Some("507") => Error::Full { what: what.to_string() },
+                _ => Error::Unavailable { why },
             }
-            Error::Unavailable { why }
         }
     }
 }
@@ -61,6 +65,10 @@ pub(super) fn of_io(what: &(impl Display + ?Sized), error: io::Error) -> Error {
 
 fn not_found(what: &(impl Display + ?Sized)) -> Error {
     Error::NotFound { kind: "object", name: what.to_string() }
+}
+
+fn denied(what: &(impl Display + ?Sized)) -> Error {
+    Error::Denied { what: what.to_string(), why: "the storage refuses the key".into() }
 }
 
 fn is_conflict(source: &(dyn std::error::Error + 'static)) -> bool {

@@ -95,10 +95,10 @@ pub(super) async fn stream(
         Ok((file, size))
     };
     let (file, size) = blocking(open).await?;
-    let range = range.map_or(0..size, |range| range.start..range.end.min(size));
-    if range.is_empty() && size > 0 || range.start > size {
+    if range.as_ref().is_some_and(|range| range.start >= size) {
         return Err(Error::Range { size });
     }
+    let range = range.map_or(0..size, |range| range.start..range.end.min(size));
     let name = path.clone();
     let pieces = try_unfold((file, range.clone()), move |(file, left)| {
         let name = name.clone();

@@ -106,7 +106,7 @@ pub(super) async fn list(
     let mut found = Vec::new();
     while found.len() < limit {
         let Some(meta) = listed.next().await else { break };
-        let meta = meta.map_err(|error| failure::of_store("the bucket", error))?;
+        let meta = meta.map_err(of_bucket)?;
         // Somebody else's, with a name that this program does not use.
         let Ok(path) = meta.location.as_ref().parse() else { continue };
         found.push(Object { path, size: meta.size, modified: modified(&meta)? });
@@ -119,7 +119,15 @@ pub(super) async fn ready(store: &dyn ObjectStore) -> Result<(), Error> {
     // A folder without objects, so that the answer is short.
     match store.list(Some(&Path::from("ready"))).next().await {
         None | Some(Ok(_)) => Ok(()),
-        Some(Err(error)) => Err(failure::of_store("the bucket", error)),
+        Some(Err(error)) => Err(of_bucket(error)),
+    }
+}
+
+/// What was said about all of it.
+fn of_bucket(error: object_store::Error) -> Error {
+    match failure::of_store("the bucket", error) {
+        Error::NotFound { .. } => Error::Invalid { what: "the bucket", why: "does not exist" },
+        error => error,
     }
 }
 
