@@ -5,6 +5,7 @@ mod child;
 mod cli;
 mod cmd;
 mod config;
+mod enrol;
 mod housekeeping;
 mod http;
 mod inputs;

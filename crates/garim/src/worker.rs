@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 
 use crate::service::Service;
 pub use attempt::{Attempt, Trouble};
+pub use search::{BY_INDEX, BY_TIME};
 
 /// Looks for jobs at least this often: other processes on SQLite are not heard.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

@@ -10,7 +10,7 @@ use vision::gallery::{Group, Person, enrol_photo, examine_photo};
 use vision::{Detector, Embedding, Engine, Gallery, Recognizer, models};
 use zeroize::Zeroize;
 
-use crate::{JobError, photo};
+use crate::{Input, JobError, photo};
 
 /// A person to keep.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -114,8 +114,8 @@ fn embedding(values: &[f32]) -> Result<Embedding, JobError> {
 /// Photos of one person that is to be enrolled.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct EnrolSpec {
-    /// JPEG, PNG or WebP.
-    pub photos: Vec<PathBuf>,
+    /// JPEG, PNG or WebP; they may be sealed.
+    pub photos: Vec<Input>,
 }
 
 /// What a photo is good for.
@@ -170,9 +170,9 @@ pub fn examine(spec: &EnrolSpec) -> Result<Vec<Examined>, JobError> {
     let (mut detector, mut recognizer) = (engine.detector()?, engine.recognizer()?);
     let mut answers = Vec::with_capacity(spec.photos.len());
     let mut faces = Vec::new();
-    for path in &spec.photos {
-        let name = path.display().to_string();
-        let face = photo::read(&path.as_path().into()).and_then(|photo| {
+    for input in &spec.photos {
+        let name = input.path.display().to_string();
+        let face = photo::read(input).and_then(|photo| {
             let upright = Orientation::default();
             let (detector, recognizer) = (&mut detector, &mut recognizer);
             Ok(examine_photo(detector, recognizer, photo.frame(), upright, &name)?.embedding)

@@ -252,6 +252,51 @@ impl Store {
         rows.iter().map(|row| self.face(row)).collect()
     }
 
+    /// Names of a user's collections after `after`, by name, and how many people are in each.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn collections(
+        &self,
+        owner: &str,
+        after: &str,
+        limit: u32,
+    ) -> Result<Vec<(String, i64)>, Error> {
+        let query = "SELECT c.name, (SELECT COUNT(*) FROM people WHERE collection = c.id) AS people \
+             FROM collections c WHERE c.owner = $1 AND c.name > $2 ORDER BY c.name LIMIT $3";
+        let rows = sqlx::query(query).bind(owner).bind(after).bind(i64::from(limit));
+        let rows = rows.fetch_all(&self.pool).await?;
+        rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+    }
+
+    /// Photos of the people in a user's collection after id `after`: whose each is, and since when.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn faces(
+        &self,
+        owner: &str,
+        collection: &str,
+        after: Option<PhotoId>,
+        limit: u32,
+    ) -> Result<Vec<(PhotoId, PersonId, String, Timestamp)>, Error> {
+        let query = "SELECT f.id, p.id AS person, p.name, f.created_at FROM photos f \
+             JOIN people p ON p.id = f.person JOIN collections c ON c.id = p.collection \
+             WHERE c.owner = $1 AND c.name = $2 AND f.id > $3 ORDER BY f.id LIMIT $4";
+        let rows = sqlx::query(query)
+            .bind(owner)
+            .bind(collection)
+            .bind(after.map_or(String::new(), |id| id.to_string()))
+            .bind(i64::from(limit))
+            .fetch_all(&self.pool)
+            .await?;
+        let face = |row| {
+            let at = time(row, "created_at")?.ok_or(Error::Damaged("created_at"))?;
+            Ok((id(row, "id")?, id(row, "person")?, row.try_get("name")?, at))
+        };
+        rows.iter().map(face).collect()
+    }
+
     /// Adds photos of somebody who is enrolled.
     ///
     /// # Errors

@@ -5,17 +5,17 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
-use pipeline::{EnrolSpec, Examined, Reason, Refusal};
+use pipeline::{EnrolSpec, Examined, Refusal};
 use serde_json::json;
 use store::{
     Consent, Error, KeySource, Location, NewConsent, NewPerson, NewPhoto, Person, Scope, Standing,
     Store, Template,
 };
-use vision::Embedding;
 
 use super::{INTERRUPTED, print, stop_flag, success};
 use crate::child::{self, Ended, Task};
 use crate::cli::{AddArgs, GivenArgs, PeopleArgs, PeopleCommand, StoreArgs, StoreOutArgs};
+use crate::enrol::refuse_known;
 use crate::inputs;
 
 /// Largest photo that is read, in bytes.
@@ -125,7 +125,9 @@ fn add(args: &AddArgs) -> Result<ExitCode> {
         photos.extend(inputs::photos(path)?);
     }
     let opened = Opened::new(&args.common.store)?;
-    let task = Task::Examine(EnrolSpec { photos: photos.clone() });
+    let task = Task::Examine(EnrolSpec {
+        photos: photos.iter().map(|photo| photo.as_path().into()).collect(),
+    });
     let answers = match child::run(&task, &*stop_flag()?, &mut |_| {}) {
         Ok(answers) => answers,
         Err(Ended::Interrupted) => return Ok(ExitCode::from(INTERRUPTED)),
@@ -137,7 +139,7 @@ fn add(args: &AddArgs) -> Result<ExitCode> {
     }
     let known = opened.run(opened.store.enrolled(&args.user, &args.collection))?;
     for (photo, answer) in photos.iter().zip(&mut answers) {
-        refuse_known(photo, answer, &known)?;
+        refuse_known(&photo.display().to_string(), answer, &known)?;
     }
     let refused: Vec<&Refusal> = answers.iter().filter_map(refusal).collect();
     if !refused.is_empty() {
@@ -178,32 +180,6 @@ fn read(path: &Path) -> Result<Vec<u8>> {
         bail!("{}: is larger than {} MiB", path.display(), MAX_PHOTO >> 20);
     }
     std::fs::read(path).with_context(name)
-}
-
-/// Refuses a photo of somebody who is enrolled already.
-fn refuse_known(photo: &Path, answer: &mut Examined, known: &[store::Face]) -> Result<()> {
-    let Examined::Good(templates) = answer else { return Ok(()) };
-    for values in &templates.0 {
-        let face = embedding(values)?;
-        for other in known {
-            let similarity = face.cosine(&embedding(other.template.values())?);
-            if similarity >= vision::identify::Rules::default().threshold {
-                let message = format!(
-                    "{}: looks like {} ({}), who is enrolled already (similarity {similarity:.2})",
-                    photo.display(),
-                    other.name,
-                    other.person
-                );
-                *answer = Examined::Refused(Refusal { code: Reason::NearDuplicate, message });
-                return Ok(());
-            }
-        }
-    }
-    Ok(())
-}
-
-fn embedding(values: &[f32]) -> Result<Embedding> {
-    values.try_into().ok().and_then(Embedding::new).context("a template is none of this model's")
 }
 
 fn refusal(answer: &Examined) -> Option<&Refusal> {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
 use axum::extract::{Request, State};
@@ -16,7 +17,6 @@ use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, NotUntil, Quota, RateLimiter};
 use tokio::time::timeout;
 
-use super::App;
 use super::problem::{Code, Problem};
 use crate::config;
 
@@ -114,20 +114,28 @@ impl Drop for Permit {
     }
 }
 
+/// What a group of routes may take.
+#[derive(Clone, Copy)]
+pub struct Bounds {
+    /// Bytes of a body.
+    pub body: usize,
+    /// For a body to arrive, and again for the answer.
+    pub time: Duration,
+}
+
 /// Reads the whole body before the handler is called, if it is not too large and not too slow.
 pub async fn whole_body(
-    State(app): State<Arc<App>>,
+    State(bounds): State<Bounds>,
     request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
-    let limits = &app.config.limits;
     let (parts, body) = request.into_parts();
     let announced = parts.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
-    if announced.and_then(|n| n.parse().ok()).is_some_and(|n: u64| n > limits.body_bytes as u64) {
-        return Err(too_large(limits.body_bytes));
+    if announced.and_then(|n| n.parse().ok()).is_some_and(|n: u64| n > bounds.body as u64) {
+        return Err(too_large(bounds.body));
     }
-    let bytes = timeout(limits.timeout, read(body, limits.body_bytes)).await.map_err(|_| {
-        let seconds = limits.timeout.as_secs();
+    let bytes = timeout(bounds.time, read(body, bounds.body)).await.map_err(|_| {
+        let seconds = bounds.time.as_secs();
         Problem::new(Code::SlowBody, format!("it was not whole after {seconds} s"))
     })??;
     Ok(next.run(Request::from_parts(parts, Body::from(bytes))).await)
@@ -151,11 +159,11 @@ fn too_large(limit: usize) -> Problem {
 
 /// Bounds the time that a handler takes.
 pub async fn in_time(
-    State(app): State<Arc<App>>,
+    State(bounds): State<Bounds>,
     request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
-    let limit = app.config.limits.timeout;
+    let limit = bounds.time;
     timeout(limit, next.run(request)).await.map_err(|_| {
         let detail = format!("it was not answered after {} s", limit.as_secs());
         Problem::new(Code::Timeout, detail).retry_after(5)

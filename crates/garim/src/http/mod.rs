@@ -3,26 +3,34 @@
 //! What belongs here: requests and answers. What never does: SQL, media, rules about consent. A handler reads its
 //! input, asks the store, and gives JSON; everything else that all routes share is a layer of [`router`].
 
+mod audit;
 mod auth;
 mod etag;
+mod events;
 mod extract;
+mod faces;
 mod health;
 mod idempotency;
 mod jobs;
 mod keys;
 mod limits;
 pub mod logging;
+mod look;
 mod media;
 pub mod metrics;
 mod openapi;
 mod page;
+mod people;
 mod problem;
+mod searches;
 mod uploads;
 mod users;
 mod videos;
+mod webhooks;
 
 use std::any::Any;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -32,6 +40,7 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
 use metrics_exporter_prometheus::PrometheusHandle;
 use store::{Objects, Store};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::CorsLayer;
@@ -39,7 +48,13 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::config::Config;
 use crate::service::Service;
+use limits::Bounds;
 use problem::{Code, Problem};
+
+/// For pictures and plans: models are loaded, originals read.
+const LARGE: Bounds = Bounds { body: 64 << 20, time: Duration::from_secs(120) };
+/// Pictures that are looked at at once, on behalf of requests; each takes a process of its own.
+const LOOKING: usize = 2;
 
 /// What handlers share.
 pub struct App {
@@ -52,6 +67,8 @@ pub struct App {
     pub prometheus: PrometheusHandle,
     /// Cancelled when the server is told to stop: streams that would go on for ever end then.
     pub stopping: CancellationToken,
+    /// Room for processes that look at pictures.
+    looking: Arc<Semaphore>,
     ready: health::Ready,
 }
 
@@ -60,7 +77,8 @@ impl App {
         let limits = limits::Limits::new(&config.limits);
         let (stopping, ready) = (CancellationToken::new(), health::Ready::default());
         let (store, objects) = (service.store.clone(), service.objects.clone());
-        Self { store, objects, service, config, limits, prometheus, stopping, ready }
+        let looking = Arc::new(Semaphore::new(LOOKING));
+        Self { store, objects, service, config, limits, prometheus, stopping, looking, ready }
     }
 
     /// What work needs.
@@ -79,12 +97,25 @@ fn json_routes() -> OpenApiRouter<Arc<App>> {
         .merge(users::routes())
         .merge(videos::routes())
         .merge(jobs::routes())
+        .merge(people::routes())
+        .merge(searches::routes())
+        .merge(events::routes())
+        .merge(webhooks::routes())
+        .merge(audit::routes())
         .merge(metrics::routes())
+}
+
+/// As [`json_routes`], for bodies that hold pictures or plans.
+fn large_routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new()
+        .merge(people::large_routes())
+        .merge(faces::routes())
+        .merge(videos::large_routes())
 }
 
 /// Routes for callers with a key whose bodies are streams: they bound size and time themselves.
 fn stream_routes() -> OpenApiRouter<Arc<App>> {
-    OpenApiRouter::new().merge(uploads::routes())
+    OpenApiRouter::new().merge(uploads::routes()).merge(events::stream_routes())
 }
 
 /// Routes for everybody.
@@ -92,16 +123,28 @@ fn open_routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new().merge(health::routes()).merge(openapi::routes()).merge(media::routes())
 }
 
-/// Everything, in layers. Of two `layer` calls the later is the outer one.
-pub fn router(app: &Arc<App>) -> Router {
-    let json = json_routes()
+/// The layers of routes whose bodies and answers are wholes.
+fn whole(
+    routes: OpenApiRouter<Arc<App>>,
+    app: &Arc<App>,
+    bounds: Bounds,
+) -> OpenApiRouter<Arc<App>> {
+    routes
         .layer(from_fn_with_state(Arc::clone(app), idempotency::replay))
         .layer(from_fn(etag::answer))
-        .layer(from_fn_with_state(Arc::clone(app), limits::in_time))
-        .layer(from_fn_with_state(Arc::clone(app), limits::whole_body))
-        .layer(from_fn_with_state(Arc::clone(app), auth::authenticate));
+        .layer(from_fn_with_state(bounds, limits::in_time))
+        .layer(from_fn_with_state(bounds, limits::whole_body))
+        .layer(from_fn_with_state(Arc::clone(app), auth::authenticate))
+}
+
+/// Everything, in layers. Of two `layer` calls the later is the outer one.
+pub fn router(app: &Arc<App>) -> Router {
+    let limits = &app.config.limits;
+    let json = whole(json_routes(), app, Bounds { body: limits.body_bytes, time: limits.timeout });
+    let large = whole(large_routes(), app, LARGE);
     let streams = stream_routes().layer(from_fn_with_state(Arc::clone(app), auth::authenticate));
-    let (routes, document) = open_routes().merge(json).merge(streams).split_for_parts();
+    let (routes, document) =
+        open_routes().merge(json).merge(large).merge(streams).split_for_parts();
     let document = openapi::Document::new(&document);
     let router = routes
         .layer(axum::Extension(document))

@@ -67,6 +67,11 @@ impl PageQuery {
     }
 }
 
+/// A position as a cursor.
+pub fn cursor(position: &str) -> String {
+    BASE64_URL_SAFE_NO_PAD.encode(position)
+}
+
 impl<T> Page<T> {
     /// Of up to `limit + 1` items: the one too many says that there is another page. `position` is what the
     /// next page starts after.
@@ -74,7 +79,7 @@ impl<T> Page<T> {
         let more = items.len() > limit as usize;
         items.truncate(limit as usize);
         let last = items.last().filter(|_| more);
-        let next_cursor = last.map(|last| BASE64_URL_SAFE_NO_PAD.encode(position(last)));
+        let next_cursor = last.map(|last| cursor(&position(last)));
         Self { items, next_cursor }
     }
 }

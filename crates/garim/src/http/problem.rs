@@ -18,6 +18,7 @@ pub enum Code {
     InvalidQuery,
     InvalidHeader,
     InvalidCursor,
+    InvalidForm,
     Unauthenticated,
     MissingScope,
     NotFound,
@@ -36,6 +37,8 @@ pub enum Code {
     NoSuchBytes,
     BrokenBody,
     BadSignature,
+    PhotoRefused,
+    InputRefused,
     StorageFull,
     UnsupportedMediaType,
     InvalidValue,
@@ -53,7 +56,7 @@ impl Code {
             Self::InvalidJson | Self::InvalidQuery | Self::InvalidHeader | Self::InvalidCursor => {
                 StatusCode::BAD_REQUEST
             }
-            Self::BrokenBody => StatusCode::BAD_REQUEST,
+            Self::BrokenBody | Self::InvalidForm => StatusCode::BAD_REQUEST,
             Self::Unauthenticated => StatusCode::UNAUTHORIZED,
             Self::MissingScope | Self::BadSignature => StatusCode::FORBIDDEN,
             Self::Gone => StatusCode::GONE,
@@ -70,7 +73,10 @@ impl Code {
             Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::InvalidValue | Self::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::InvalidValue
+            | Self::IdempotencyKeyReused
+            | Self::PhotoRefused
+            | Self::InputRefused => StatusCode::UNPROCESSABLE_ENTITY,
             Self::TooManyRequests | Self::TooManyAtOnce => StatusCode::TOO_MANY_REQUESTS,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Unavailable | Self::Timeout => StatusCode::SERVICE_UNAVAILABLE,
@@ -93,6 +99,7 @@ impl Code {
             Self::NoConsent => "The person does not agree to be seen",
             Self::RequestUnderway => "A request with this idempotency key is being worked on",
             Self::PreconditionFailed => "The thing was changed since it was read",
+            Self::InvalidForm => "The form cannot be read",
             Self::Gone => "It was there and is no longer",
             Self::UploadOffset => "The upload did not end there",
             Self::NoOriginal => "The original is not there",
@@ -100,6 +107,8 @@ impl Code {
             Self::NoSuchBytes => "There are no such bytes",
             Self::BrokenBody => "The body broke off",
             Self::BadSignature => "The address is not good",
+            Self::PhotoRefused => "A photo does not do",
+            Self::InputRefused => "The file cannot be used",
             Self::StorageFull => "The server's storage is full",
             Self::TooLarge => "The body is too large",
             Self::UnsupportedMediaType => "The body is of the wrong type",
@@ -123,6 +132,20 @@ pub struct Problem {
     retry_after: Option<u64>,
     /// For the log only.
     cause: Option<String>,
+    photos: Vec<RefusedPhoto>,
+}
+
+/// Why a photo does not do.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RefusedPhoto {
+    /// Which of the photos, from 0.
+    pub index: usize,
+    /// `no_face`, `several_faces`, `too_small`, `blurred`, `dark`, `extreme_pose`, `unreadable`, `not_one_person` or
+    /// `near_duplicate`. Never changes its meaning.
+    #[schema(value_type = String)]
+    pub code: pipeline::Reason,
+    /// For people.
+    pub message: String,
 }
 
 /// An error (RFC 9457).
@@ -139,12 +162,15 @@ pub struct ProblemBody {
     code: Code,
     /// What went wrong this time.
     detail: String,
+    /// With `photo_refused`: which photos, and why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    photos: Vec<RefusedPhoto>,
 }
 
 impl Problem {
     /// `detail` is sent: what the client did, in words it can act on.
     pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, detail: detail.into(), retry_after: None, cause: None }
+        Self { code, detail: detail.into(), retry_after: None, cause: None, photos: Vec::new() }
     }
 
     /// Nothing the client can do something about; `cause` is logged, not sent.
@@ -165,6 +191,12 @@ impl Problem {
         Self::new(Code::NotFound, format!("there is no {kind} {name}"))
     }
 
+    /// Some of the photos do not do.
+    pub fn photos(photos: Vec<RefusedPhoto>, of: usize) -> Self {
+        let detail = format!("nobody was enrolled: {} of {of} photos do not do", photos.len());
+        Self { photos, ..Self::new(Code::PhotoRefused, detail) }
+    }
+
     /// Tells the client when to try again.
     pub fn retry_after(self, seconds: u64) -> Self {
         Self { retry_after: Some(seconds), ..self }
@@ -173,7 +205,7 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let Self { code, detail, retry_after, cause } = self;
+        let Self { code, detail, retry_after, cause, photos } = self;
         let status = code.status();
         if let Some(cause) = cause {
             tracing::error!(%status, cause, "request failed");
@@ -181,7 +213,7 @@ impl IntoResponse for Problem {
         let name = serde_json::to_value(code).unwrap_or_default();
         let kind = format!("urn:garim:problem:{}", name.as_str().unwrap_or_default());
         let (title, detail) = (code.title(), detail.into_owned());
-        let body = ProblemBody { kind, title, status: status.as_u16(), code, detail };
+        let body = ProblemBody { kind, title, status: status.as_u16(), code, detail, photos };
         let mut response = (status, axum::Json(body)).into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

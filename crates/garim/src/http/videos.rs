@@ -38,9 +38,13 @@ pub fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(show, delete))
         .routes(routes!(destroy_original))
         .routes(routes!(mosaic))
-        .routes(routes!(render))
         .routes(routes!(versions))
         .routes(routes!(file))
+}
+
+/// Routes whose bodies hold plans.
+pub fn large_routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new().routes(routes!(render))
 }
 
 /// What becomes of an original once it was covered.

@@ -1,7 +1,10 @@
 //! Looking for faces in a stored video.
 
+use std::fs::File;
+use std::io::{BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+
 use jiff::Timestamp;
-use pipeline::{KeepSpec, KnownBy, SearchSpec, Searched, Templates};
+use pipeline::{FaceLine, KeepSpec, KnownBy, SearchSpec, Searched, Templates};
 use serde_json::json;
 use store::{Error, ObjectPath, Scope};
 
@@ -9,8 +12,12 @@ use super::{Attempt, Trouble};
 use crate::child::Task;
 use crate::work::SearchWork;
 
-/// Name in the room.
-const LINES: &str = "faces.jsonl";
+/// What the child writes: a line for the video, then a line for each face.
+const FOUND: &str = "found.jsonl";
+/// Object with a line for each face, by time.
+pub const BY_TIME: &str = "by-time.jsonl";
+/// The same lines by person index, then by time.
+pub const BY_INDEX: &str = "by-index.jsonl";
 
 /// Stores the lines that a search gives as an object, and says where they are.
 pub async fn run(attempt: &Attempt) -> Result<(), Trouble> {
@@ -21,20 +28,54 @@ pub async fn run(attempt: &Attempt) -> Result<(), Trouble> {
         None => Vec::new(),
     };
     let input = attempt.original(&video, "search").await?;
-    let output = attempt.room.file(LINES);
+    let output = attempt.room.file(FOUND);
     let SearchWork { threshold, every_ms, .. } = work;
     let spec = SearchSpec { input, people, threshold, every_ms, output, to_8bit: true };
     let searched: Searched = attempt.child(Task::Search(spec)).await?;
     let folder: ObjectPath =
         format!("searches/{}.{}", attempt.fence.job, attempt.fence.attempt).parse()?;
-    let file = attempt.store(&folder, LINES, false).await?;
-    let result = json!({
-        "video": video.id,
-        "object": folder.join(LINES)?.as_str(),
-        "bytes": file.bytes,
-        "searched": searched,
-    });
+    sort(attempt)?;
+    attempt.store(&folder, BY_TIME, false).await?;
+    attempt.store(&folder, BY_INDEX, false).await?;
+    let result = json!({"video": video.id, "folder": folder.as_str(), "searched": searched});
     Ok(attempt.service.store.complete(&attempt.fence, &result, Timestamp::now()).await?)
+}
+
+/// Writes what was found in both orders. Lines are moved by their places: no more than 24 bytes of each is in
+/// memory.
+fn sort(attempt: &Attempt) -> Result<(), Trouble> {
+    let (found, by_time, by_index) =
+        (attempt.room.file(FOUND), attempt.room.file(BY_TIME), attempt.room.file(BY_INDEX));
+    let sorted = || -> std::io::Result<()> {
+        let mut lines = BufReader::new(File::open(&found)?);
+        let mut line = String::new();
+        let mut at = lines.read_line(&mut line)? as u64; // The video.
+        let mut out = BufWriter::new(File::create_new(by_time)?);
+        let mut places: Vec<(u32, u64, u32)> = Vec::new();
+        loop {
+            line.clear();
+            let length = lines.read_line(&mut line)?;
+            if length == 0 {
+                break;
+            }
+            out.write_all(line.as_bytes())?;
+            let face: FaceLine = serde_json::from_str(&line)?;
+            places.push((face.index, at, length as u32));
+            at += length as u64;
+        }
+        out.flush()?;
+        places.sort_unstable();
+        let mut found = File::open(&found)?;
+        let mut out = BufWriter::new(File::create_new(by_index)?);
+        for (_, at, length) in places {
+            let mut line = vec![0; length as usize];
+            found.seek(SeekFrom::Start(at))?;
+            found.read_exact(&mut line)?;
+            out.write_all(&line)?;
+        }
+        out.flush()
+    };
+    sorted().map_err(|e| Trouble::later("staging_unavailable", format!("what was found: {e}")))
 }
 
 /// Everybody in a collection who agrees to be recognised in videos, by their ids.
