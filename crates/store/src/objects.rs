@@ -4,6 +4,7 @@
 //! change together with a row (that is the database's), or contents in a log or an error.
 
 mod failure;
+mod flow;
 mod folder;
 mod path;
 mod s3;
@@ -17,9 +18,9 @@ use bytes::{Bytes, BytesMut};
 use futures_util::stream::{BoxStream, StreamExt, TryStreamExt};
 use jiff::{SignedDuration, Timestamp};
 use object_store::local::LocalFileSystem;
-use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode};
+use object_store::{ObjectStore, ObjectStoreExt, PutMode};
 use tokio::fs::File;
-use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt, SeekFrom};
+use tokio::io::{AsyncSeekExt, AsyncWriteExt, SeekFrom};
 
 use crate::Error;
 
@@ -128,10 +129,10 @@ impl Objects {
         let mut source = File::open(file).await.map_err(Error::io(file))?;
         let size = source.metadata().await.map_err(Error::io(file))?.len();
         let part = PART.max(size.div_ceil(MAX_PARTS));
-        let mut next = read(&mut source, part).await.map_err(Error::io(file))?;
+        let mut next = flow::read(&mut source, part).await.map_err(Error::io(file))?;
         let mut stored = next.len() as u64;
         if stored < part {
-            check_size(stored, size)?;
+            flow::check_size(stored, size)?;
             self.put(path, next).await?;
             return Ok(size);
         }
@@ -141,10 +142,10 @@ impl Objects {
         let sent = async {
             while !next.is_empty() {
                 upload.put_part(next.into()).await.map_err(failed)?;
-                next = read(&mut source, part).await.map_err(Error::io(file))?;
+                next = flow::read(&mut source, part).await.map_err(Error::io(file))?;
                 stored += next.len() as u64;
             }
-            check_size(stored, size)?;
+            flow::check_size(stored, size)?;
             upload.complete().await.map_err(failed)
         };
         if let Err(error) = sent.await {
@@ -187,24 +188,7 @@ impl Objects {
         if let Some(root) = &self.folder {
             return folder::stream(root.clone(), path.clone(), range).await;
         }
-        let options = GetOptions::default().with_range(range.clone().map(as_sent));
-        match self.store.get_opts(&path.key(), options).await {
-            Ok(got) => {
-                let (size, range, name) = (got.meta.size, got.range.clone(), path.to_string());
-                let bytes = got.into_stream().map_err(move |error| failure::of_store(&name, error));
-                Ok(Contents { size, bytes: exactly(range.clone(), path, bytes.boxed()), range })
-            }
-            Err(error) => {
-                let failure = failure::of_store(path, error);
-                let Some(range) = range.filter(|_| !matches!(failure, Error::NotFound { .. }))
-                else {
-                    return Err(failure);
-                };
-                // The client does not tell which status it was; the object's size does.
-                let size = self.head(path).await?.size;
-                Err(if range.start >= size { Error::Range { size } } else { failure })
-            }
-        }
+        s3::stream(&*self.store, path, range).await
     }
 
     /// Appends an object to a file and returns how many bytes that were. The file is not synced.
@@ -216,7 +200,7 @@ impl Objects {
         let failed = |error| failure::of_io("the downloaded file", error);
         let before = to.seek(SeekFrom::End(0)).await.map_err(failed)?;
         let size = contents.size;
-        let copied = copy(contents, to).await;
+        let copied = flow::copy(contents, to).await;
         if copied.is_err() {
             // The first error says more than one of these would.
             let _ = to.flush().await;
@@ -235,9 +219,7 @@ impl Objects {
             let path = path.clone();
             return folder::blocking(move || folder::head(&root, &path)).await;
         }
-        let meta = self.store.head(&path.key()).await;
-        let meta = meta.map_err(|error| failure::of_store(path, error))?;
-        Ok(Object { path: path.clone(), size: meta.size, modified: s3::modified(&meta)? })
+        s3::head(&*self.store, path).await
     }
 
     /// The first `limit` objects in folder `prefix` and the folders in it (`None`: everywhere) that come after
@@ -340,63 +322,4 @@ impl Objects {
         })
         .await
     }
-}
-
-/// Servers do not take an end beyond 63 bits.
-fn as_sent(range: Range<u64>) -> GetRange {
-    match i64::try_from(range.end) {
-        Ok(_) => GetRange::Bounded(range),
-        Err(_) => GetRange::Offset(range.start),
-    }
-}
-
-/// At most `length` bytes; fewer only at the end of the file.
-async fn read(file: &mut File, length: u64) -> std::io::Result<Bytes> {
-    let mut part = Vec::new();
-    file.take(length).read_to_end(&mut part).await?;
-    Ok(part.into())
-}
-
-fn check_size(stored: u64, size: u64) -> Result<(), Error> {
-    if stored == size {
-        return Ok(());
-    }
-    Err(Error::Invalid { what: "a file", why: "changed while it was stored" })
-}
-
-async fn copy(mut contents: Contents, to: &mut File) -> Result<(), Error> {
-    let failed = |error| failure::of_io("the downloaded file", error);
-    while let Some(bytes) = contents.bytes.try_next().await? {
-        to.write_all(&bytes).await.map_err(failed)?;
-    }
-    // Otherwise an error of the last write would be lost.
-    to.flush().await.map_err(failed)
-}
-
-/// The stream, with an error at its end when it was not as long as `range`.
-fn exactly(
-    range: Range<u64>,
-    path: &ObjectPath,
-    bytes: BoxStream<'static, Result<Bytes, Error>>,
-) -> BoxStream<'static, Result<Bytes, Error>> {
-    let start = (Some(bytes), range.end - range.start, path.to_string());
-    let next = |(bytes, left, path): (
-        Option<BoxStream<'static, Result<Bytes, Error>>>,
-        u64,
-        String,
-    )| async move {
-        let mut bytes = bytes?;
-        let wrong = || Error::Unavailable { why: format!("{path} was not sent as long as it is") };
-        match bytes.next().await {
-            Some(Ok(piece)) => match left.checked_sub(piece.len() as u64) {
-                Some(left) if !piece.is_empty() => Some((Ok(piece), (Some(bytes), left, path))),
-                // An empty piece promises nothing, so that a stream of them would never end.
-                _ => Some((Err(wrong()), (None, 0, path))),
-            },
-            Some(Err(error)) => Some((Err(error), (None, 0, path))),
-            None if left > 0 => Some((Err(wrong()), (None, 0, path))),
-            None => None,
-        }
-    };
-    futures_util::stream::unfold(start, next).boxed()
 }

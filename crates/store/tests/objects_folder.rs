@@ -1,4 +1,4 @@
-//! What can go wrong with a folder of objects: links, unfinished files, a disk that is full or cannot be written.
+//! What can go wrong with a folder of objects: links, unfinished files, a disk that is full or read-only.
 
 #![allow(clippy::unwrap_used)] // In helpers of tests too: a panic is a failure with a place.
 
@@ -145,20 +145,18 @@ fn a_full_disk_leaves_no_part_of_an_object() {
     run(async {
         let objects = open(&folder);
         objects.put(&path("a/kept"), text("kept")).await.unwrap();
-        // In memory, because the disk is small.
-        let big = Path::new("/dev/shm").join(format!("garim-test-{}", std::process::id()));
-        fs::write(&big, vec![1; 20 << 20]).unwrap();
+        let big = tempfile::NamedTempFile::new().unwrap();
+        fs::write(big.path(), vec![1; 20 << 20]).unwrap();
         for name in ["a/kept", "a/new"] {
             let name = path(name);
             let full = [
                 objects.put(&name, vec![1; 2 << 20].into()).await,
-                objects.put_file(&name, &big).await.map(drop),
+                objects.put_file(&name, big.path()).await.map(drop),
             ];
             for result in full {
                 assert!(matches!(result, Err(Error::Full { .. })), "{result:?}");
             }
         }
-        fs::remove_file(&big).unwrap();
         let full = objects.put_new(&path("a/new"), vec![1; 2 << 20].into()).await;
         assert!(matches!(full, Err(Error::Full { .. })), "{full:?}");
         assert_eq!(objects.get(&path("a/kept"), 9).await.unwrap(), "kept");
@@ -214,8 +212,8 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// A folder on a disk of 1 MiB, in a run of test `name` of its own. In the run that was asked for: starts that one
-/// in a mount namespace, which takes the disk away with it however it ends, waits for it and gives `None`.
+/// A folder on a disk of 1 MiB, in a run of test `name` of its own. In the run that was asked for: starts that
+/// one in a mount namespace, which takes the disk away with it however it ends, waits for it and gives `None`.
 fn on_a_small_disk(name: &str) -> Option<PathBuf> {
     const INSIDE: &str = "GARIM_TEST_SMALL_DISK";
     if let Some(folder) = std::env::var_os(INSIDE) {

@@ -15,7 +15,7 @@ use futures_util::stream::{StreamExt, try_unfold};
 use jiff::Timestamp;
 
 use super::path::is_unfinished;
-use super::{Contents, Object, ObjectPath, exactly, failure};
+use super::{Contents, Object, ObjectPath, failure, flow};
 use crate::Error;
 
 /// Bytes that are read at a time.
@@ -111,7 +111,7 @@ pub(super) async fn stream(
             Ok(Some((piece, (file, left))))
         })
     });
-    Ok(Contents { size, bytes: exactly(range.clone(), &path, pieces.boxed()), range })
+    Ok(Contents { size, bytes: flow::exactly(range.clone(), &path, pieces.boxed()), range })
 }
 
 /// The first bytes in `range`; none at the end of the file.

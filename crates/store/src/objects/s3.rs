@@ -1,18 +1,22 @@
 //! Objects in an S3 bucket.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
+use futures_util::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use object_store::aws::AmazonS3Builder;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
-use object_store::{BackoffConfig, ClientOptions, ObjectMeta, ObjectStore, RetryConfig};
+use object_store::{
+    BackoffConfig, ClientOptions, GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt,
+    RetryConfig,
+};
 use url::Url;
 use zeroize::Zeroizing;
 
-use super::{Object, ObjectPath, failure};
+use super::{Contents, Object, ObjectPath, failure, flow};
 use crate::Error;
 
 /// Longest that a connection may take to be made.
@@ -91,6 +95,48 @@ fn check_endpoint(endpoint: &str, allow_http: bool) -> Result<(), Error> {
     Err(Error::Invalid { what: "the S3 endpoint", why })
 }
 
+/// See [`super::Objects::stream`].
+pub(super) async fn stream(
+    store: &dyn ObjectStore,
+    path: &ObjectPath,
+    range: Option<Range<u64>>,
+) -> Result<Contents, Error> {
+    let options = GetOptions::default().with_range(range.clone().map(as_sent));
+    let failure = match store.get_opts(&path.key(), options).await {
+        Ok(got) => {
+            let (size, range, name) = (got.meta.size, got.range.clone(), path.to_string());
+            let bytes = got.into_stream().map_err(move |error| failure::of_store(&name, error));
+            return Ok(Contents {
+                size,
+                bytes: flow::exactly(range.clone(), path, bytes.boxed()),
+                range,
+            });
+        }
+        Err(error) => failure::of_store(path, error),
+    };
+    let Some(range) = range.filter(|_| !matches!(failure, Error::NotFound { .. })) else {
+        return Err(failure);
+    };
+    // The client does not tell that it was the range; the object's size does.
+    let size = head(store, path).await?.size;
+    Err(if range.start >= size { Error::Range { size } } else { failure })
+}
+
+/// Servers do not take an end beyond 63 bits.
+fn as_sent(range: Range<u64>) -> GetRange {
+    match i64::try_from(range.end) {
+        Ok(_) => GetRange::Bounded(range),
+        Err(_) => GetRange::Offset(range.start),
+    }
+}
+
+/// See [`super::Objects::head`].
+pub(super) async fn head(store: &dyn ObjectStore, path: &ObjectPath) -> Result<Object, Error> {
+    let meta = store.head(&path.key()).await;
+    let meta = meta.map_err(|error| failure::of_store(path, error))?;
+    Ok(Object { path: path.clone(), size: meta.size, modified: modified(&meta)? })
+}
+
 /// See [`super::Objects::list`].
 pub(super) async fn list(
     store: &dyn ObjectStore,
@@ -132,7 +178,7 @@ fn of_bucket(error: object_store::Error) -> Error {
 }
 
 /// When an object was written.
-pub(super) fn modified(meta: &ObjectMeta) -> Result<Timestamp, Error> {
+fn modified(meta: &ObjectMeta) -> Result<Timestamp, Error> {
     Timestamp::from_millisecond(meta.last_modified.timestamp_millis())
         .map_err(|_| Error::Damaged("an object's time"))
 }

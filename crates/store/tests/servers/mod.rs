@@ -1,4 +1,5 @@
-//! The servers of `scripts/test-servers.py`, for tests; every test has a database or folder in the bucket of its own.
+//! The servers of `scripts/test-servers.py`, for tests. Every test has a database, or a folder in the bucket, of its
+//! own.
 //!
 //! Where the servers are not there, a test says so and does nothing; where GARIM_TEST_REQUIRED is set, as
 //! `cargo xtask ci` does, it fails instead, so that no check is left out silently.
