@@ -29,6 +29,8 @@ pub enum Command {
     Serve(ServeArgs),
     Worker(WorkerArgs),
     Key(KeyArgs),
+    Backup(BackupArgs),
+    Restore(RestoreArgs),
     /// Check that everything Garim needs is there, and say what mends it.
     ///
     /// Exit code 1 if something is missing or wrong.
@@ -489,6 +491,62 @@ pub struct ConfigArgs {
     /// that `garim people` uses].
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
+}
+
+/// Write the database to one sealed file, while the server runs.
+///
+/// People, templates, consents, the log, videos, jobs, API keys: every row, as it is at one moment. Not in it:
+/// the objects (originals and covered videos), and the server's key unless asked for.
+#[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new("what").required(true).args(["file", "new_key"])))]
+pub struct BackupArgs {
+    /// The backup.
+    #[arg(value_name = "FILE")]
+    pub file: Option<PathBuf>,
+
+    /// Make a key for backups instead, in a new file.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["with_server_key", "overwrite", "key_file"])]
+    pub new_key: Option<PathBuf>,
+
+    /// Put the server's key in: then the backup and its key alone are enough to restore everything.
+    #[arg(long)]
+    pub with_server_key: bool,
+
+    /// Replace a file that is there.
+    #[arg(long)]
+    pub overwrite: bool,
+
+    #[command(flatten)]
+    pub key: BackupKeyArgs,
+
+    #[command(flatten)]
+    pub config: ConfigArgs,
+}
+
+// No doc comment: clap would take it for that of the command.
+#[derive(Debug, Args)]
+pub struct BackupKeyArgs {
+    /// Key of the backup, as `garim backup --new-key` makes it [default: $GARIM_BACKUP_KEY, which holds the key
+    /// itself].
+    #[arg(long, value_name = "FILE")]
+    pub key_file: Option<PathBuf>,
+}
+
+/// Put a backup into an empty database, all of it or nothing, and check its log.
+///
+/// Into SQLite or Postgres, whichever the settings name and wherever it came from. Exit code 1 also if the
+/// log in the backup was changed.
+#[derive(Debug, Args)]
+pub struct RestoreArgs {
+    /// The backup.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+
+    #[command(flatten)]
+    pub key: BackupKeyArgs,
+
+    #[command(flatten)]
+    pub config: ConfigArgs,
 }
 
 /// Make, list and revoke API keys of the server.

@@ -413,6 +413,21 @@ mod tests {
     }
 
     #[test]
+    fn every_setting_of_the_manual_is_taken() {
+        let manual = include_str!("../../../docs/reference/settings.md");
+        let (_, block) = manual.split_once("```toml\n").unwrap();
+        let (example, _) = block.split_once("```").unwrap();
+        let config = parse(example).unwrap();
+        assert!(matches!(config.objects, Objects::S3 { .. }) && config.tls.is_some());
+        // What the manual gives for limits, jobs and retention are the defaults.
+        let default = parse("").unwrap();
+        let told = |config: &Config| {
+            format!("{:?} {:?} {:?}", config.limits, config.jobs, config.retention)
+        };
+        assert_eq!(told(&config), told(&default));
+    }
+
+    #[test]
     fn what_is_no_toml_is_refused_with_its_place() {
         assert!(wrong("listen = ").contains("line 1"));
     }

@@ -55,6 +55,12 @@ fn help_of_serve_and_key() {
 }
 
 #[test]
+fn help_of_backup_and_restore() {
+    is_like_the_snapshot("backup --help", "help-backup");
+    is_like_the_snapshot("restore --help", "help-restore");
+}
+
+#[test]
 fn help_of_mosaic() {
     is_like_the_snapshot("mosaic --help", "help-mosaic");
 }

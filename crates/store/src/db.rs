@@ -100,14 +100,9 @@ impl Store {
     /// [`Error::Key`] and [`Error::WrongKey`] when the server's key is not the one that the database was made
     /// with, and whatever keeps it from being opened.
     pub async fn open(location: &Location, key: &KeySource) -> Result<Self, Error> {
-        static DRIVERS: Once = Once::new();
-        DRIVERS.call_once(sqlx::any::install_default_drivers);
-        let (writer, pool) = match location {
-            Location::Folder(folder) => sqlite(folder).await?,
-            Location::Postgres(url) => postgres(url).await?,
-        };
+        let (writer, pool) = connect(location, None).await?;
         let server = SecretKey::of_server(key, key_check(&pool).await?.is_none())?;
-        let check = hex(&server.mac(&[b"garim key check v1"]));
+        let check = check_of(&server);
         // Where two processes make the database at once, both must have the same key.
         sqlx::query(
             "INSERT INTO settings (name, value) VALUES ('key_check', $1) ON CONFLICT (name) DO NOTHING",
@@ -198,16 +193,11 @@ impl Store {
 
     /// A transaction that may write. There is one at a time: what it reads stays as it is until it ends.
     pub(crate) async fn begin(&self) -> Result<Transaction<'static, Any>, Error> {
-        Ok(match self.location {
-            // Otherwise it would find out half-way that another process writes too.
-            Location::Folder(_) => self.writer.begin_with("BEGIN IMMEDIATE").await?,
-            Location::Postgres(_) => {
-                let mut tx = self.writer.begin().await?;
-                let lock = sqlx::query("SELECT CAST(pg_advisory_xact_lock($1) AS TEXT)");
-                lock.bind(WRITER).execute(&mut *tx).await?;
-                tx
-            }
-        })
+        begin(&self.writer, self.is_postgres()).await
+    }
+
+    pub(crate) fn is_postgres(&self) -> bool {
+        matches!(self.location, Location::Postgres(_))
     }
 
     /// `sql` whose `{skip}` takes rows that nobody else is changing, instead of waiting: a beat changes a job
@@ -256,8 +246,77 @@ async fn key_check(pool: &AnyPool) -> Result<Option<String>, Error> {
     Ok(row.map(|row| row.try_get(0)).transpose()?)
 }
 
-/// Connections that write and read, the tables made.
-async fn sqlite(folder: &Path) -> Result<(AnyPool, AnyPool), Error> {
+/// What the database keeps of the server's key, to know it by.
+pub(crate) fn check_of(server: &SecretKey) -> String {
+    hex(&server.mac(&[b"garim key check v1"]))
+}
+
+/// Whether this version can make and update the tables of migration number `migration`.
+pub(crate) fn knows(migration: i64) -> bool {
+    sqlx::migrate!().version_exists(migration)
+}
+
+/// Number of the last migration that the database went through.
+pub(crate) async fn migration(tx: &mut Transaction<'static, Any>) -> Result<i64, Error> {
+    Ok(tx.fetch_one("SELECT MAX(version) FROM _sqlx_migrations").await?.try_get(0)?)
+}
+
+/// Names of all tables.
+pub(crate) async fn tables(
+    tx: &mut Transaction<'static, Any>,
+    postgres: bool,
+) -> Result<Vec<String>, Error> {
+    let query = if postgres {
+        "SELECT CAST(table_name AS TEXT) FROM information_schema.tables \
+             WHERE table_schema = current_schema() AND table_type = 'BASE TABLE'"
+    } else {
+        "SELECT name FROM sqlite_master WHERE type = 'table' AND substr(name, 1, 7) <> 'sqlite_'"
+    };
+    let rows = tx.fetch_all(query).await?;
+    let names = rows.iter().map(|row| row.try_get::<String, _>(0));
+    let ours = names.filter(|name| name.as_ref().map_or(true, |name| name != "_sqlx_migrations"));
+    Ok(ours.collect::<Result<_, _>>()?)
+}
+
+/// A transaction that may write, the only one at a time.
+pub(crate) async fn begin(
+    writer: &AnyPool,
+    postgres: bool,
+) -> Result<Transaction<'static, Any>, Error> {
+    if !postgres {
+        // Otherwise it would find out half-way that another process writes too.
+        return Ok(writer.begin_with("BEGIN IMMEDIATE").await?);
+    }
+    let mut tx = writer.begin().await?;
+    let lock = sqlx::query("SELECT CAST(pg_advisory_xact_lock($1) AS TEXT)");
+    lock.bind(WRITER).execute(&mut *tx).await?;
+    Ok(tx)
+}
+
+/// Connections that write and read. The tables are made or updated, up to migration number `migration` if there
+/// is one.
+pub(crate) async fn connect(
+    location: &Location,
+    migration: Option<i64>,
+) -> Result<(AnyPool, AnyPool), Error> {
+    static DRIVERS: Once = Once::new();
+    DRIVERS.call_once(sqlx::any::install_default_drivers);
+    match location {
+        Location::Folder(folder) => sqlite(folder, migration).await,
+        Location::Postgres(url) => postgres(url, migration).await,
+    }
+}
+
+async fn migrate(writer: &AnyPool, migration: Option<i64>) -> Result<(), Error> {
+    let migrator = sqlx::migrate!();
+    match migration {
+        Some(number) => migrator.run_to(number, writer).await?,
+        None => migrator.run(writer).await?,
+    }
+    Ok(())
+}
+
+async fn sqlite(folder: &Path, migration: Option<i64>) -> Result<(AnyPool, AnyPool), Error> {
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
     made.map_err(Error::io(folder))?;
     let file = folder.join("garim.db");
@@ -280,7 +339,7 @@ async fn sqlite(folder: &Path) -> Result<(AnyPool, AnyPool), Error> {
     let _making = alone(folder.to_owned()).await?;
     let url = format!("sqlite://{encoded}?mode=rwc");
     let writer = options().max_connections(1).connect(&url).await?;
-    sqlx::migrate!().run(&writer).await?;
+    migrate(&writer, migration).await?;
     Ok((writer, options().max_connections(CONNECTIONS).connect(&url).await?))
 }
 
@@ -294,8 +353,7 @@ async fn alone(folder: PathBuf) -> Result<fs::File, Error> {
     locked.await.map_err(|_| Error::Unavailable { why: "it is being shut down".to_owned() })?
 }
 
-/// Connections that write and read, the tables made.
-async fn postgres(url: &str) -> Result<(AnyPool, AnyPool), Error> {
+async fn postgres(url: &str, migration: Option<i64>) -> Result<(AnyPool, AnyPool), Error> {
     let options = || {
         // A database that is down is an error soon, not a wait.
         let options = AnyPoolOptions::new().acquire_timeout(PATIENCE);
@@ -311,7 +369,7 @@ async fn postgres(url: &str) -> Result<(AnyPool, AnyPool), Error> {
     };
     let writer = options().max_connections(1).connect(url).await?;
     // One process at a time, by a lock of the database's.
-    sqlx::migrate!().run(&writer).await?;
+    migrate(&writer, migration).await?;
     Ok((writer, options().max_connections(CONNECTIONS).connect(url).await?))
 }
 

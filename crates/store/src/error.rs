@@ -82,6 +82,9 @@ pub enum Error {
     /// The database belongs to another server key.
     #[error("the database was made with another server key: put that one back")]
     WrongKey,
+    /// A backup cannot be made or restored: its key, the file, or where it should go.
+    #[error("backup: {0}")]
+    Backup(String),
     /// Something sealed was changed, or sealed for something else.
     #[error("{0} cannot be unsealed: it was changed, or belongs to something else")]
     Sealed(String),

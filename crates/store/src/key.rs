@@ -130,6 +130,17 @@ impl SecretKey {
         text
     }
 
+    /// Itself as 64 hexadecimal digits, for a key file.
+    pub(crate) fn to_hex(&self) -> Zeroizing<String> {
+        let mut text = Zeroizing::new(String::with_capacity(2 * LENGTH));
+        for byte in self.0.iter() {
+            for half in [byte >> 4, byte & 15] {
+                text.push(char::from(b"0123456789abcdef"[usize::from(half)]));
+            }
+        }
+        text
+    }
+
     fn cipher(&self) -> Aes256Gcm {
         Aes256Gcm::new(<&Key<Aes256Gcm>>::from(&*self.0))
     }
@@ -141,7 +152,8 @@ fn bad(path: Option<&Path>, why: impl Into<String>) -> Error {
     Error::Key { path: path.map(Path::to_owned), why: why.into() }
 }
 
-fn read(path: &Path) -> Result<SecretKey, Error> {
+/// The key in a file that only its owner may read.
+pub(crate) fn read(path: &Path) -> Result<SecretKey, Error> {
     let meta = match fs::metadata(path) {
         Ok(meta) => meta,
         Err(e) if e.kind() == ErrorKind::NotFound => {
@@ -167,18 +179,18 @@ fn make(path: &Path) -> Result<(), Error> {
     if path.exists() {
         return Ok(());
     }
-    let key = SecretKey::random();
+    write(path, &SecretKey::random())
+}
+
+/// Writes a key file, complete or not at all; leaves one that is there alone.
+pub(crate) fn write(path: &Path, key: &SecretKey) -> Result<(), Error> {
     // By a name that nobody else has: processes in containers may have the same number.
     let draft = path.with_extension(format!("new-{}", uuid::Uuid::now_v7().simple()));
     let written = (|| {
         let mut file: File =
             OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
-        let mut text = Zeroizing::new(String::with_capacity(2 * LENGTH + 1));
-        for byte in key.0.iter() {
-            text.push_str(&format!("{byte:02x}"));
-        }
-        text.push('\n');
-        file.write_all(text.as_bytes())?;
+        file.write_all(key.to_hex().as_bytes())?;
+        file.write_all(b"\n")?;
         file.sync_all()?;
         match fs::hard_link(&draft, path) {
             // Another process was faster: its key is the one.
@@ -190,7 +202,8 @@ fn make(path: &Path) -> Result<(), Error> {
     written.map_err(Error::io(path))
 }
 
-fn parse(text: &str) -> Option<SecretKey> {
+/// A key out of 64 hexadecimal digits.
+pub(crate) fn parse(text: &str) -> Option<SecretKey> {
     let text = text.trim();
     let digits: Vec<u8> = text.chars().filter_map(|c| c.to_digit(16)).map(|d| d as u8).collect();
     if text.len() != 2 * LENGTH || digits.len() != 2 * LENGTH {

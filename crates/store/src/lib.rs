@@ -6,6 +6,7 @@
 //! in the clear except to be used ([`Template`]).
 
 mod audit;
+mod backup;
 mod consent;
 mod db;
 mod error;
@@ -22,6 +23,7 @@ mod videos;
 mod webhooks;
 
 pub use audit::{Action, Chain, Entry};
+pub use backup::{BackedUp, BackupKey, Restored, restore};
 pub use consent::{Consent, NewConsent, Scope, Standing};
 pub use db::{Location, Store, Topic};
 pub use error::Error;

@@ -2,6 +2,7 @@
 
 mod analyze;
 mod audit;
+mod backup;
 mod consent;
 mod convert;
 mod doctor;
@@ -44,6 +45,8 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Serve(args) => serve::run(&args),
         Command::Worker(args) => serve::work_only(&args),
         Command::Key(args) => key::run(&args),
+        Command::Backup(args) => backup::back_up(&args),
+        Command::Restore(args) => backup::restore(&args),
         Command::Doctor => doctor::run(),
         Command::Models(args) => models::run(&args),
         Command::Child => Ok(success(child::serve()?)),

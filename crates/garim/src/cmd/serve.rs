@@ -56,7 +56,13 @@ pub fn config(args: &ConfigArgs, listen: Option<SocketAddr>) -> Result<Config> {
 
 /// Opens the database that the settings name.
 pub async fn open(config: &Config) -> Result<Store> {
-    let (location, name) = match &config.database {
+    let (location, name) = location(config)?;
+    Store::open(&location, &server_key(&config.data)).await.with_context(|| name)
+}
+
+/// Where the database is, and what to call it in messages. Makes the data folder.
+pub fn location(config: &Config) -> Result<(Location, String)> {
+    let named = match &config.database {
         Database::Sqlite => {
             (Location::Folder(config.data.clone()), config.data.display().to_string())
         }
@@ -71,7 +77,7 @@ pub async fn open(config: &Config) -> Result<Store> {
         .mode(0o700)
         .create(&config.data)
         .with_context(|| config.data.display().to_string())?;
-    Store::open(&location, &server_key(&config.data)).await.with_context(|| name)
+    Ok(named)
 }
 
 /// Opens everything that work needs.
