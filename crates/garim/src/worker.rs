@@ -8,7 +8,8 @@ mod cover;
 mod ingest;
 mod search;
 
-use std::sync::Arc;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -109,27 +110,49 @@ async fn carry_out(
         Ok(attempt) => attempt,
         Err(trouble) => return report(service, &fence, Err(trouble), None).await,
     };
-    let work = work(&attempt);
-    tokio::pin!(work);
-    let mut stop = stop.clone();
-    let mut stopped = None;
+    // Side by side: while one waits for the database the other may have its only writing connection.
+    let stopped = Mutex::new(None);
+    let watching = watch_over(service, settings, &fence, &told, stop.clone(), |why| {
+        *stopped.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
+        // The child is killed, and the work ends with that.
+        halt.store(true, Ordering::Relaxed);
+    });
+    let outcome = tokio::select! {
+        outcome = work(&attempt) => outcome,
+        never = watching => match never {},
+    };
+    let stopped = stopped.into_inner().unwrap_or_else(PoisonError::into_inner);
+    report(service, &fence, outcome, stopped).await;
+}
+
+/// Says again and again that the job is being done, and tells `stopped` why it is to be stopped.
+async fn watch_over(
+    service: &Service,
+    settings: &Settings,
+    fence: &Fence,
+    told: &watch::Receiver<(Option<&'static str>, i64)>,
+    mut stop: watch::Receiver<bool>,
+    stopped: impl Fn(Stopped),
+) -> Infallible {
     let lease = Duration::try_from(settings.lease).unwrap_or(BEAT_EVERY);
     let mut beats = tokio::time::interval(BEAT_EVERY.min(lease / 3));
-    let outcome = loop {
+    let mut stopping = false;
+    loop {
         tokio::select! {
-            outcome = &mut work => break outcome,
             _ = beats.tick() => {
-                let why = beat(service, settings, &fence, &told).await;
-                stopped = stopped.or(why);
+                // When it shuts down, the job is this worker's until it is handed back.
+                if let Some(why) = beat(service, settings, fence, told).await
+                    && !stopping
+                {
+                    stopped(why);
+                }
             }
-            _ = told_to_stop(&mut stop), if stopped.is_none() => stopped = Some(Stopped::ShutDown),
+            () = told_to_stop(&mut stop), if !stopping => {
+                stopping = true;
+                stopped(Stopped::ShutDown);
+            }
         }
-        if stopped.is_some() {
-            // The child is killed, and the work ends with that.
-            halt.store(true, Ordering::Relaxed);
-        }
-    };
-    report(service, &fence, outcome, stopped).await;
+    }
 }
 
 async fn work(attempt: &Attempt) -> Result<(), Trouble> {
