@@ -10,6 +10,7 @@ BENCH := .garim/bench/venv/bin/python -B bench
 
 .DEFAULT_GOAL := help
 .PHONY: help setup build test fuzz demo clean-demo check-player
+.PHONY: check-manifest bench-service
 .PHONY: bench bench-quick bench-setup bench-selftest
 
 help:
@@ -21,6 +22,8 @@ help:
 	@echo 'make bench           measure Garim, deface and ffmpeg, into docs/BENCHMARKS.md (40 minutes)'
 	@echo 'make bench-quick     a part of it, into .garim/bench/quick.md (5 minutes)'
 	@echo 'make bench-selftest  does the evaluator of the benchmark see what it should?'
+	@echo 'make bench-service   measure the server, into its part of docs/BENCHMARKS.md (2 minutes)'
+	@echo 'make check-manifest  check docs/deploy/kubernetes.yaml'
 	@echo 'make check-player    play a result in headless Chromium, with seeks'
 	@echo 'make clean-demo      delete demo-out/'
 
@@ -58,6 +61,9 @@ demo: setup
 check-player: setup
 	@scripts/check-player.sh $(GARIM)
 
+check-manifest:
+	@scripts/check-manifest.sh
+
 bench-setup: setup
 	@bench/setup.sh
 	@cargo xtask fixtures bench
@@ -68,6 +74,9 @@ bench: bench-setup
 
 bench-quick: bench-setup
 	@$(BENCH)/run.py --garim $(GARIM) --quick
+
+bench-service: build
+	@python3 -B bench/service.py --garim $(GARIM)
 
 bench-selftest:
 	@bench/setup.sh

@@ -5,6 +5,7 @@ use domain::VideoId;
 use jiff::Timestamp;
 use sealed::{MAX_RECORD, SealKey};
 use store::{Error, ObjectPath, Part, seal_context};
+use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 use crate::service::Service;
@@ -12,6 +13,9 @@ use crate::service::Service;
 /// Parts that are noted together: the database is asked for less often, and an upload that stops loses none of
 /// these, because it notes what it has when it stops.
 const NOTED_TOGETHER: usize = 8;
+/// Records that are sealed and stored at the same time. Each takes twice its size meanwhile, and a hundred uploads
+/// would all be at it at once; this many keep the cores and the storage busy.
+static STORING: Semaphore = Semaphore::const_new(16);
 
 /// Takes the bytes of one original in order, from where the last ones ended.
 pub struct Sealer {
@@ -80,6 +84,8 @@ impl Sealer {
     }
 
     async fn seal(&mut self) -> Result<(), Error> {
+        // Never closed.
+        let turn = STORING.acquire().await.map_err(|e| Error::Sealed(e.to_string()))?;
         let context = seal_context(self.video);
         let record = sealed::seal(&self.key, &context, self.start, &self.buffer)
             .map_err(|e| Error::Sealed(e.to_string()))?;
@@ -88,6 +94,7 @@ impl Sealer {
             format!("originals/{}/{:014}-{}", self.video, self.start, uuid::Uuid::now_v7());
         let path: ObjectPath = object.parse()?;
         self.service.objects.put_new(&path, Bytes::from(record)).await?;
+        drop(turn);
         let length = self.buffer.len() as u64;
         self.parts.push(Part { start: self.start, length, object });
         self.start += length;

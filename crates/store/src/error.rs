@@ -236,7 +236,8 @@ impl Error {
             }
             Self::Database(
                 sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed,
-            ) => true,
+            )
+            | Self::Unavailable { .. } => true,
             _ => false,
         }
     }

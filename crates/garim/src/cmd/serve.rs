@@ -29,6 +29,8 @@ use crate::{notify, worker};
 
 /// A client has this long for the headers of its next request, and for its TLS handshake.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// Bytes of a connection that are read and not yet taken, at most: a hundred uploads have a hundred of these.
+const READ_AT_ONCE: usize = 128 << 10;
 /// Streams of one HTTP/2 connection at once.
 const STREAMS: u32 = 64;
 /// How long S3 may be silent until an operation fails.
@@ -253,7 +255,7 @@ async fn answer(
     let mut server =
         axum_server::from_tcp(listener)?.handle(handle).first_request_timeout(PATIENCE);
     let builder = server.http_builder();
-    builder.http1().header_read_timeout(PATIENCE);
+    builder.http1().header_read_timeout(PATIENCE).max_buf_size(READ_AT_ONCE);
     builder.http2().max_concurrent_streams(STREAMS).keep_alive_interval(PATIENCE);
     match tls {
         None => server.serve(service).await?,
