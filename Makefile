@@ -9,7 +9,7 @@ FIXTURES := .garim/fixtures
 BENCH := .garim/bench/venv/bin/python -B bench
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build test fuzz demo clean-demo check-player
+.PHONY: help setup build test fuzz demo clean-demo check-player check-api check-clients
 .PHONY: bench bench-quick bench-setup bench-selftest
 
 help:
@@ -22,6 +22,8 @@ help:
 	@echo 'make bench-quick     a part of it, into .garim/bench/quick.md (5 minutes)'
 	@echo 'make bench-selftest  does the evaluator of the benchmark see what it should?'
 	@echo 'make check-player    play a result in headless Chromium, with seeks'
+	@echo 'make check-api       ask a running server all that its OpenAPI document allows, and more'
+	@echo 'make check-clients   test the TypeScript client and the Java example with a running server'
 	@echo 'make clean-demo      delete demo-out/'
 
 setup:
@@ -57,6 +59,12 @@ demo: setup
 
 check-player: setup
 	@scripts/check-player.sh $(GARIM)
+
+check-api: setup
+	@scripts/check-api.sh
+
+check-clients: setup
+	@scripts/check-clients.sh
 
 bench-setup: setup
 	@bench/setup.sh

@@ -277,8 +277,12 @@ pub async fn expiry(
     tag = "videos",
     security(("key" = ["operate"])),
     request_body = CreateVideo,
-    responses((status = 202, description = "The job that takes it up", body = JobView,
-        headers(("Location" = String, description = "Path of the job")))),
+    responses(
+        (status = 202, description = "The job that takes it up", body = JobView,
+            headers(("Location" = String, description = "Path of the job"))),
+        (status = 404, description = "There is no such object, person or collection", body = ProblemBody,
+            content_type = "application/problem+json"),
+    ),
 )]
 async fn create(
     State(app): Shared,
