@@ -17,7 +17,7 @@ final class Check {
         int count = watch.getInputStream().readNBytes(start, 0, 8);
         check(count == 8 && new String(start, 4, 4, "US-ASCII").equals("ftyp"), "no MP4 at the address");
         try {
-            new GarimUpload(server, "garim_none").begin(file, "clip.mp4");
+            new GarimUpload(server, "garim_none").watchAddress(video);
             check(false, "a wrong key was taken");
         } catch (GarimUpload.GarimException error) {
             check(error.status == 401 && error.code.equals("unauthenticated"), error.toString());

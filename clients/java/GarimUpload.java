@@ -33,7 +33,7 @@ public final class GarimUpload {
     public static final class GarimException extends IOException {
         /** HTTP status. */
         public final int status;
-        /** Stable name of what went wrong, or "" where something else than Garim answered. */
+        /** Stable name, or "" where Garim did not answer, or Java kept its body back (401 to a streamed request). */
         public final String code;
 
         GarimException(int status, String body) {
