@@ -9,8 +9,8 @@ FIXTURES := .garim/fixtures
 BENCH := .garim/bench/venv/bin/python -B bench
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build test fuzz demo clean-demo check-player
-.PHONY: check-manifest bench-service
+.PHONY: help setup build test fuzz demo clean-demo
+.PHONY: check-player check-api check-clients check-manifest bench-service
 .PHONY: bench bench-quick bench-setup bench-selftest
 
 help:
@@ -25,6 +25,8 @@ help:
 	@echo 'make bench-service   measure the server, into its part of docs/BENCHMARKS.md (2 minutes)'
 	@echo 'make check-manifest  check docs/deploy/kubernetes.yaml'
 	@echo 'make check-player    play a result in headless Chromium, with seeks'
+	@echo 'make check-api       ask a running server all that its OpenAPI document allows, and more'
+	@echo 'make check-clients   test the TypeScript client and the Java example with a running server'
 	@echo 'make clean-demo      delete demo-out/'
 
 setup:
@@ -63,6 +65,12 @@ check-player: setup
 
 check-manifest:
 	@scripts/check-manifest.sh
+
+check-api: setup
+	@scripts/check-api.sh
+
+check-clients: setup
+	@scripts/check-clients.sh
 
 bench-setup: setup
 	@bench/setup.sh

@@ -17,7 +17,8 @@ if [ "$(cat "$venv/installed" 2>/dev/null)" != "$want" ]; then
 fi
 cd "$root"
 # shellcheck disable=SC2016 # expanded inside, where the server is
-exec scripts/with-server.sh sh -c 'exec "$0" run --header "Authorization: Bearer $GARIM_KEY" \
-    --seed 1 --generation-deterministic --max-examples "${EXAMPLES:-12}" \
+export SCHEMATHESIS_HOOKS=check_api PYTHONPATH="$root/scripts" PYTHONDONTWRITEBYTECODE=1
+exec scripts/with-server.sh sh -c 'exec "$0" --config-file scripts/check-api.toml run --header "Authorization: Bearer $GARIM_KEY" \
+    --seed 1 --generation-deterministic --max-examples "${EXAMPLES:-100}" \
     --continue-on-failure --request-timeout 20 --no-color --output-sanitize true "$@" "$GARIM_URL/openapi.json"' \
     "$venv/bin/schemathesis" "$@"

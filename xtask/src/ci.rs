@@ -26,6 +26,8 @@ const STEPS: &[Step] = &[
     ("tests", tests),
     ("doctests", doctests),
     ("docs", docs),
+    ("api", api),
+    ("clients", clients),
 ];
 
 /// Runs the steps named in `only`, or all if it is empty; says for each how long it took and ends
@@ -84,6 +86,23 @@ fn docs(root: &Path) -> Result<()> {
     let mut doc = cmd::cargo(root, &["doc", "--no-deps", "--workspace", "--release", "--locked"]);
     doc.env("RUSTDOCFLAGS", "-D warnings");
     cmd::run(doc)
+}
+
+/// A running server answers as its OpenAPI document says, whatever it is asked.
+fn api(root: &Path) -> Result<()> {
+    with_server(root, "check-api.sh")
+}
+
+/// The clients in other languages, against a running server.
+fn clients(root: &Path) -> Result<()> {
+    with_server(root, "check-clients.sh")
+}
+
+fn with_server(root: &Path, script: &str) -> Result<()> {
+    cmd::run(cmd::cargo(root, &["build", "--release", "--locked", "-p", "garim"]))?;
+    let mut script = cmd::command(root.join("scripts").join(script), root, &[]);
+    script.env("GARIM", target_directory(root)?.join("release/garim"));
+    cmd::run(script)
 }
 
 /// Licences, banned crates and sources of every dependency, by `deny.toml`.

@@ -27,7 +27,8 @@ Usage: cargo xtask <chore>
              that need them do nothing otherwise
   tidy       check the dependency direction and the committed files (seconds)
   ci [STEP]  everything that must hold before a commit lands, in order, stopping at the first
-             failure: fmt, tidy, deny, clippy, tests, doctests, docs; or only the steps named
+             failure: fmt, tidy, deny, clippy, tests, doctests, docs, api, clients; or only the steps
+             named
 ";
 
 fn main() -> ExitCode {

@@ -77,7 +77,11 @@ fn nothing_but_health_and_the_document_answers_without_a_key() {
             let ask = || server.ask(&method.to_uppercase(), &at);
             if operation["security"] == json!([{}]) {
                 open.push(path.as_str());
-                ask().send().is(200);
+                if path.starts_with("/media/") {
+                    assert_eq!(ask().send().status, 404); // Signed instead: see service.rs.
+                } else {
+                    ask().send().is(200);
+                }
                 continue;
             }
             let wrong = format!("garim_{}", "A".repeat(43));
@@ -89,12 +93,18 @@ fn nothing_but_health_and_the_document_answers_without_a_key() {
                 ask().header("Authorization", &format!("Basic {}", server.admin)).send(),
                 ask().header("Authorization", "Bearer \u{1f600}").send(),
             ] {
-                let answer = answer.problem(401, "unauthenticated");
+                // An answer to HEAD has no body.
+                let answer = match method.as_str() {
+                    "head" => answer.is(401),
+                    _ => answer.problem(401, "unauthenticated"),
+                };
                 assert_eq!(answer.header("www-authenticate"), "Bearer");
             }
         }
     }
-    assert_eq!(open, ["/healthz", "/openapi.json", "/readyz"]);
+    let media = "/media/{video}/{version}/{file}";
+    open.sort_unstable();
+    assert_eq!(open, ["/healthz", media, "/openapi.json", "/readyz"]);
 }
 
 #[test]

@@ -140,6 +140,7 @@ struct Which {
     #[param(value_type = Option<String>, format = Uuid)]
     video: Option<VideoId>,
     /// Only jobs in this state.
+    #[param(inline)]
     state: Option<StateName>,
 }
 

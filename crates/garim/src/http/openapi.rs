@@ -83,10 +83,9 @@ fn complete(method: &str, operation: &mut Value) {
             ("403", "The key lacks the scope"),
             ("408", "The body took too long"),
             ("413", "The body is too large"),
+            ("422", "A value makes no sense, such as the name in Garim-User"),
             ("429", "Too many requests"),
         ]);
-    }
-    if keyed {
         let user = json!({
             "name": "Garim-User", "in": "header", "required": false,
             "description": "The user that it is about, where that is not the key's own; needs the scope admin",
@@ -95,26 +94,37 @@ fn complete(method: &str, operation: &mut Value) {
         add_parameter(operation, user);
     }
     if has_body {
-        statuses.extend([("415", "The body is not JSON"), ("422", "A value makes no sense")]);
+        statuses.push(("415", "The body is of the wrong type"));
     }
     if keyed && method == "post" {
         statuses.push(("409", "Its state, or a request with this idempotency key, is in the way"));
-        statuses.push(("422", "A value makes no sense"));
         parameter(
             operation,
             "Idempotency-Key",
             "Sent again with the same key, the request does nothing again",
+            json!({"type": "string", "minLength": 1, "maxLength": 255}),
         );
     }
     if keyed
         && method == "get"
         && operation["responses"]["200"]["content"].get("application/json").is_some()
     {
-        parameter(operation, "If-None-Match", "ETag of what the client has");
+        parameter(
+            operation,
+            "If-None-Match",
+            "ETag of what the client has",
+            json!({"type": "string"}),
+        );
         let tag = json!({"schema": {"type": "string"}, "description": "Hash of the answer"});
         operation["responses"]["200"]["headers"]["ETag"] = tag.clone();
         operation["responses"]["304"] =
             json!({"description": "The client has it", "headers": {"ETag": tag}});
+    }
+    let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut);
+    for parameter in parameters.into_iter().flatten() {
+        if parameter["name"] == "Tus-Resumable" {
+            parameter["schema"]["enum"] = json!(["1.0.0"]);
+        }
     }
     let Some(responses) = operation["responses"].as_object_mut() else { return };
     for (status, description) in statuses {
@@ -127,10 +137,10 @@ fn problem(description: &str) -> Value {
     json!({"description": description, "content": {"application/problem+json": {"schema": schema}}})
 }
 
-fn parameter(operation: &mut Value, name: &str, description: &str) {
+fn parameter(operation: &mut Value, name: &str, description: &str, schema: Value) {
     let parameter = json!({
         "name": name, "in": "header", "required": false, "description": description,
-        "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+        "schema": schema,
     });
     add_parameter(operation, parameter);
 }

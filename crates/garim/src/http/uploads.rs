@@ -37,6 +37,7 @@ const LENGTH: HeaderName = HeaderName::from_static("upload-length");
 const OFFSET: HeaderName = HeaderName::from_static("upload-offset");
 const METADATA: HeaderName = HeaderName::from_static("upload-metadata");
 const EXPIRES: HeaderName = HeaderName::from_static("upload-expires");
+const OVERRIDE: HeaderName = HeaderName::from_static("x-http-method-override");
 /// The only version there is.
 const TUS: HeaderValue = HeaderValue::from_static("1.0.0");
 /// A connection that brings nothing for this long is given up; what it brought is kept.
@@ -45,7 +46,12 @@ const SILENCE: Duration = Duration::from_secs(30);
 const MAX_METADATA: usize = 4096;
 
 pub fn routes() -> OpenApiRouter<Arc<App>> {
-    OpenApiRouter::new().routes(routes!(options, create)).routes(routes!(offset, append, abandon))
+    OpenApiRouter::new().routes(routes!(options, create)).routes(routes!(
+        offset,
+        append,
+        append_by_post,
+        abandon
+    ))
 }
 
 /// What can be uploaded.
@@ -213,6 +219,43 @@ async fn append(
     let received = tokio::spawn(receive).await.map_err(Problem::internal)??;
     let headers = [(RESUMABLE, TUS), (OFFSET, received.into())];
     Ok((StatusCode::NO_CONTENT, headers).into_response())
+}
+
+/// Send the next bytes of an upload, for clients that know no PATCH (tus, "X-HTTP-Method-Override").
+///
+/// Scope: operate.
+#[utoipa::path(
+    post,
+    path = "/v1/uploads/{id}",
+    operation_id = "append_upload_by_post",
+    tag = "uploads",
+    security(("key" = ["operate"])),
+    params(
+        ("id" = String, Path, format = Uuid),
+        ("X-HTTP-Method-Override" = String, Header, description = "`PATCH`"),
+        ("Tus-Resumable" = String, Header, description = "`1.0.0`"),
+        ("Upload-Offset" = u64, Header, description = "Where in the file the body begins"),
+    ),
+    request_body(content = Vec<u8>, content_type = "application/offset+octet-stream"),
+    responses(
+        (status = 204, description = "Stored up to Upload-Offset", headers(
+            ("Upload-Offset" = u64, description = "Bytes that are stored"))),
+        (status = 404, description = "There is none", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "The offset is not where the upload ended", body = ProblemBody,
+            content_type = "application/problem+json"),
+        (status = 412, description = "Another version of tus", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+async fn append_by_post(
+    app: Shared,
+    caller: Operate,
+    id: Path<VideoId>,
+    request: Request,
+) -> Result<Response, Problem> {
+    if request.headers().get(&OVERRIDE).is_none_or(|method| method != "PATCH") {
+        return Err(Problem::new(Code::InvalidHeader, "send X-HTTP-Method-Override: PATCH"));
+    }
+    append(app, caller, id, request).await
 }
 
 /// Seals what a body brings; gives how much of the upload is stored.

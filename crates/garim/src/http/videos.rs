@@ -281,8 +281,12 @@ pub async fn expiry(
     tag = "videos",
     security(("key" = ["operate"])),
     request_body = CreateVideo,
-    responses((status = 202, description = "The job that takes it up", body = JobView,
-        headers(("Location" = String, description = "Path of the job")))),
+    responses(
+        (status = 202, description = "The job that takes it up", body = JobView,
+            headers(("Location" = String, description = "Path of the job"))),
+        (status = 404, description = "There is no such object, person or collection", body = ProblemBody,
+            content_type = "application/problem+json"),
+    ),
 )]
 async fn create(
     State(app): Shared,
@@ -512,7 +516,7 @@ pub fn needs_original(video: &Video) -> Result<(), Problem> {
 async fn check(app: &App, caller: &Caller, options: &MosaicOptions) -> Result<(), Problem> {
     options.check().map_err(|e| Problem::new(Code::InvalidValue, e.to_string()))?;
     if let Some(collection) = &options.collection {
-        app.store.people_page(caller.owner(), Some(collection), None, 1).await?;
+        app.store.people(Some(caller.owner()), Some(collection)).await?;
     }
     agrees(app, caller.owner(), &options.people).await
 }

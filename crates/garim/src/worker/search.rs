@@ -82,7 +82,12 @@ fn sort(attempt: &Attempt) -> Result<(), Trouble> {
 async fn people(attempt: &Attempt, collection: &str) -> Result<Vec<KeepSpec>, Trouble> {
     let store = &attempt.service.store;
     let mut people = Vec::new();
-    for person in store.people(Some(&attempt.job.owner), Some(collection)).await? {
+    let all = match store.people(Some(&attempt.job.owner), Some(collection)).await {
+        // A collection that is gone has nobody who agrees.
+        Err(Error::NotFound { .. }) => return Ok(people),
+        all => all?,
+    };
+    for person in all {
         match store.to_keep(&person, Scope::Videos, Timestamp::now()).await {
             Ok(templates) => {
                 let numbers = templates.iter().map(|t| t.values().to_vec()).collect();

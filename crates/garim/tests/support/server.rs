@@ -1,5 +1,7 @@
 //! A `garim serve` of its own for one test: on a free port, in a folder of the test.
 
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
