@@ -117,6 +117,7 @@ enum Sort {
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct How {
+    #[param(inline)]
     sort: Option<Sort>,
 }
 

@@ -189,6 +189,7 @@ impl StateName {
 #[into_params(parameter_in = Query)]
 struct Which {
     /// Only messages in this state.
+    #[param(inline)]
     state: Option<StateName>,
 }
 

@@ -30,12 +30,13 @@ pub async fn run(attempt: &Attempt) -> Result<(), Trouble> {
     let info = probe(attempt, &video).await?;
     let result = json!({"video": video.id, "bytes": video.length, "info": info});
     // Sealed now: what was taken up does not stay behind in the clear.
-    let used: Vec<String> = match object(&video) {
-        None => Vec::new(),
-        Some(object) => {
-            sources(attempt, &object?).await?.iter().map(|o| o.as_str().to_owned()).collect()
-        }
-    };
+    let mut used: Vec<String> = Vec::new();
+    if let Some(object) = object(&video) {
+        let object = object?;
+        used.extend(sources(attempt, &object).await?.iter().map(|o| o.as_str().to_owned()));
+        // A playlist is none of its own segments.
+        used.push(object.as_str().to_owned());
+    }
     Ok(store.complete_discarding(&attempt.fence, &result, &used, Timestamp::now()).await?)
 }
 
