@@ -30,7 +30,7 @@ pub fn run(args: &ConsentArgs) -> Result<ExitCode> {
                 print(format_args!("{name}: there was no consent to withdraw"));
             } else {
                 print(format_args!(
-                    "{name} is covered from now on; files that were made before still show them"
+                    "{name} is covered from now on; what a server published is taken back, other files still show them"
                 ));
             }
         }

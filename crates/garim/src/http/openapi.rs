@@ -81,6 +81,7 @@ fn complete(method: &str, operation: &mut Value) {
             ("400", "The request makes no sense"),
             ("401", "There is no valid key"),
             ("403", "The key lacks the scope"),
+            ("404", "There is no such thing, or it is somebody else's"),
             ("408", "The body took too long"),
             ("413", "The body is too large"),
             ("422", "A value makes no sense, such as the name in Garim-User"),
