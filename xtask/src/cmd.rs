@@ -16,6 +16,14 @@ pub fn cargo(root: &Path, args: &[&str]) -> Command {
 pub fn command(program: impl AsRef<OsStr>, dir: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(program);
     command.args(args).current_dir(dir).stdin(Stdio::null());
+    // Cargo says these of xtask. Build scripts of other packages watch them, and everything that depends on those
+    // would be built anew each time that cargo is called once by hand and once from here.
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&name);
+        }
+    }
     command
 }
 

@@ -102,7 +102,7 @@ impl Store {
         Ok(row.await?.try_get(0)?)
     }
 
-    /// Forgets events that are older than [`KEPT`], with their deliveries.
+    /// Forgets events that are older than 30 days, with their deliveries.
     ///
     /// # Errors
     /// When the database fails.

@@ -1,6 +1,6 @@
 //! `/v1/uploads`: sending an original, in as many pieces as the connection makes of it.
 //!
-//! This is the core of tus 1.0 (https://tus.io/protocols/resumable-upload) with its extensions creation,
+//! This is the core of tus 1.0 (<https://tus.io/protocols/resumable-upload>) with its extensions creation,
 //! expiration and termination. What has arrived is sealed at once; `Upload-Offset` says how much is stored, which
 //! may be less than was sent.
 
