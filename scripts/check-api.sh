@@ -19,6 +19,6 @@ cd "$root"
 # shellcheck disable=SC2016 # expanded inside, where the server is
 export SCHEMATHESIS_HOOKS=check_api PYTHONPATH="$root/scripts" PYTHONDONTWRITEBYTECODE=1
 exec scripts/with-server.sh sh -c 'exec "$0" --config-file scripts/check-api.toml run --exclude-path /v1/events/stream --header "Authorization: Bearer $GARIM_KEY" \
-    --seed 1 --generation-deterministic --max-examples "${EXAMPLES:-100}" \
+    --seed 1 --generation-deterministic --max-examples "${EXAMPLES:-30}" \
     --continue-on-failure --request-timeout 20 --no-color --output-sanitize true "$@" "$GARIM_URL/openapi.json"' \
     "$venv/bin/schemathesis" "$@"
