@@ -4,7 +4,7 @@
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 venv=$root/.garim/api/venv
-want="$(python3 --version) $(sha256sum <"$root/scripts/check-api.txt")"
+want="$venv $(python3 --version) $(sha256sum <"$root/scripts/check-api.txt")"
 
 if [ "$(cat "$venv/installed" 2>/dev/null)" != "$want" ]; then
     echo "check-api: installing Python packages into .garim/api/venv"
