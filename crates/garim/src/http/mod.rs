@@ -33,7 +33,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
@@ -130,6 +130,8 @@ fn whole(
     bounds: Bounds,
 ) -> OpenApiRouter<Arc<App>> {
     routes
+        // The bound is `limits::whole_body`'s; extractors have one of 2 MB of their own.
+        .layer(DefaultBodyLimit::disable())
         .layer(from_fn_with_state(Arc::clone(app), idempotency::replay))
         .layer(from_fn(etag::answer))
         .layer(from_fn_with_state(bounds, limits::in_time))
