@@ -106,6 +106,13 @@ pub struct ApiKey {
     pub revoked_at: Option<Timestamp>,
 }
 
+impl ApiKey {
+    /// Whether it opens anything.
+    pub fn is_good(&self, now: Timestamp) -> bool {
+        self.revoked_at.is_none() && self.expires_at.is_none_or(|end| now < end)
+    }
+}
+
 /// A key's secret, to be given to its owner once. Cannot be printed; overwritten when dropped.
 pub struct Secret(Zeroizing<String>);
 

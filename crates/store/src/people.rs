@@ -4,7 +4,7 @@ use domain::{CollectionId, PersonId, PhotoId};
 use jiff::Timestamp;
 use sqlx::any::AnyRow;
 use sqlx::{Any, Row, Transaction};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::audit::append;
 use crate::consent::record;
@@ -53,6 +53,13 @@ pub struct NewPhoto {
     pub picture: Vec<u8>,
     /// What the recogniser made of it.
     pub template: Template,
+}
+
+/// Overwritten, as its template is.
+impl Drop for NewPhoto {
+    fn drop(&mut self) {
+        self.picture.zeroize();
+    }
 }
 
 /// Somebody to enrol.
@@ -147,11 +154,7 @@ impl Store {
         collection: Option<&str>,
     ) -> Result<Vec<Person>, Error> {
         if let Some(name) = collection {
-            let query = "SELECT 1 FROM collections WHERE name = $1 AND ($2 = '' OR owner = $2)";
-            let row = sqlx::query(query).bind(name).bind(owner.unwrap_or(""));
-            if row.fetch_optional(&self.pool).await?.is_none() {
-                return Err(Error::NotFound { kind: "collection", name: name.to_owned() });
-            }
+            self.check_collection(owner.unwrap_or(""), name).await?;
         }
         let query = "SELECT p.id, c.owner, c.name AS collection, p.name, p.created_at, \
              (SELECT COUNT(*) FROM photos WHERE person = p.id) AS photos \
@@ -159,6 +162,17 @@ impl Store {
              WHERE ($1 = '' OR c.owner = $1) AND ($2 = '' OR c.name = $2) ORDER BY c.owner, c.name, p.name";
         let rows = sqlx::query(query).bind(owner.unwrap_or("")).bind(collection.unwrap_or(""));
         rows.fetch_all(&self.pool).await?.iter().map(person).collect()
+    }
+
+    /// Whether a user has a collection of this name; without a user: whether anybody has.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if not.
+    pub async fn check_collection(&self, owner: &str, name: &str) -> Result<(), Error> {
+        let query = "SELECT 1 FROM collections WHERE name = $1 AND ($2 = '' OR owner = $2)";
+        let row = sqlx::query(query).bind(name).bind(owner).fetch_optional(&self.pool).await?;
+        let missing = || Error::NotFound { kind: "collection", name: name.to_owned() };
+        row.map(|_| ()).ok_or_else(missing)
     }
 
     /// At most `limit` people of a user after id `after`, in order of ids: of one collection, or of all.

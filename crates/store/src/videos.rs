@@ -625,6 +625,8 @@ async fn remove(
         return Err(missing(video));
     }
     discard_parts(tx, video, now).await?;
+    // What searches found in it.
+    discard(tx, &format!("searches/{video}/"), now).await?;
     let purge = crate::versions::end_all(tx, video, "deleted", now).await?;
     stop_all(tx, video, now).await?;
     let data = json!({"video": video, "purge": purge});

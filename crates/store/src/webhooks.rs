@@ -175,6 +175,16 @@ impl Store {
         rows.iter().map(webhook).collect()
     }
 
+    /// Whether a user has this webhook.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if not.
+    pub async fn check_webhook(&self, owner: &str, id: WebhookId) -> Result<(), Error> {
+        let query = "SELECT 1 FROM webhooks WHERE id = $1 AND owner = $2";
+        let row = sqlx::query(query).bind(id.to_string()).bind(owner);
+        row.fetch_optional(&self.pool).await?.map(|_| ()).ok_or_else(|| missing(id))
+    }
+
     /// Removes a webhook and what is on its way to it.
     ///
     /// # Errors

@@ -164,7 +164,8 @@ async fn nothing_is_left_of_a_deleted_video() {
         assert_eq!(db.number("SELECT COUNT(*) FROM parts").await, 0);
         let mut garbage = store.garbage(10).await.unwrap();
         garbage.sort();
-        assert_eq!(garbage, [format!("originals/{video}/"), format!("{}/", version.folder)]);
+        let [original, found] = ["originals", "searches"].map(|of| format!("{of}/{video}/"));
+        assert_eq!(garbage, [original, found, format!("{}/", version.folder)]);
         assert!(!store.version(video, 1).await.unwrap().is_public(at(9)));
         let url = |file| format!("https://video.example.org/media/{video}/v1/{file}");
         let event = last(store, "video.deleted").await;
