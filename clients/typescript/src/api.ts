@@ -878,6 +878,27 @@ export interface components {
             /** @description To whom or what. */
             subject: string;
         };
+        /** @description Something that happened, as CloudEvents 1.0 says it in JSON (structured mode). */
+        CloudEvent: {
+            /** @description What else there is to know. */
+            data: Record<string, never>;
+            /** @description `application/json`. */
+            datacontenttype: string;
+            /** Format: uuid */
+            id: string;
+            /** @description Extension: the number of the event. Later events of one server have greater ones. */
+            sequence: string;
+            /** @description `/users/` and the user's name. */
+            source: string;
+            /** @description `1.0`. */
+            specversion: string;
+            /** @description What it happened to: the id of a video, job or person. */
+            subject: string;
+            /** Format: date-time */
+            time: string;
+            /** @description `garim.` and what kind of thing: `garim.job.done`, `garim.video.unpublished` ... */
+            type: string;
+        };
         /**
          * @description Stable names of what went wrong.
          * @enum {string}
@@ -1053,8 +1074,7 @@ export interface components {
         };
         /** @description Events in the order in which they happened. */
         Events: {
-            /** @description CloudEvents 1.0. */
-            items: unknown[];
+            items: components["schemas"]["CloudEvent"][];
             /**
              * Format: int64
              * @description Give this as `after` for what comes next.
@@ -1071,14 +1091,64 @@ export interface components {
             /** Format: uuid */
             person: string;
         };
+        /** @description Where a face is, in shares of the upright picture's width and height. */
+        FaceBox: {
+            /** Format: float */
+            height: number;
+            /** Format: float */
+            left: number;
+            /** Format: float */
+            top: number;
+            /** Format: float */
+            width: number;
+        };
+        /** @description Somebody whom a face is like. */
+        FaceMatch: {
+            /**
+             * Format: uuid
+             * @description The person's id.
+             */
+            person: string;
+            /**
+             * Format: float
+             * @description 0 to 100.
+             */
+            similarity: number;
+        };
         /** @description What is on a picture. */
         Faces: {
-            /** @description Box in shares of the upright picture, confidence, and matches with similarity 0 to 100. */
-            faces: unknown[];
-            /** Format: int32 */
+            faces: components["schemas"]["FoundFace"][];
+            /**
+             * Format: int32
+             * @description Height in pixels, upright.
+             */
             height: number;
-            /** Format: int32 */
+            /**
+             * Format: int32
+             * @description Width in pixels, upright.
+             */
             width: number;
+        };
+        /** @description A face at one time. */
+        FoundFace: {
+            box: components["schemas"]["FaceBox"];
+            /**
+             * Format: float
+             * @description How sure the detector is, 0 to 100.
+             */
+            confidence: number;
+            /**
+             * Format: int32
+             * @description Whose face it is: one number for each person in the video. On a picture every face has its own.
+             */
+            index: number;
+            /** @description Whom it is like, most similar first; five at most. */
+            matches: components["schemas"]["FaceMatch"][];
+            /**
+             * Format: int64
+             * @description Time of the frame in milliseconds of the video's clock; 0 on a picture.
+             */
+            timestamp_ms: number;
         };
         /** @description How the server is. */
         Health: {
@@ -1588,16 +1658,35 @@ export interface components {
         Scope: "read" | "operate" | "people" | "originals" | "admin";
         /** @description How a search goes, and what it found. */
         Search: {
-            /**
-             * @description Faces: time in milliseconds, person index, box in shares of the upright picture, confidence, and matches
-             *     with similarity 0 to 100.
-             */
-            items: unknown[];
+            items: components["schemas"]["FoundFace"][];
             job: components["schemas"]["Job"];
             /** @description Given as `cursor`, gives the next page; missing on the last one. */
             next_cursor?: string | null;
-            /** @description Codec, duration, format, frame rate and size of the video; once it is done. */
-            video?: unknown;
+            video?: components["schemas"]["SearchedVideo"] | null;
+        };
+        /** @description The video that was searched. */
+        SearchedVideo: {
+            /** @description `h264`, `hevc`, `vp8`, `vp9`, `av1` or `mpeg4`. */
+            codec: string;
+            /** Format: int64 */
+            duration_millis: number;
+            /** @description FFmpeg's name of the container. */
+            format: string;
+            /**
+             * Format: double
+             * @description Average frames per second; null when unknown.
+             */
+            frame_rate?: number | null;
+            /**
+             * Format: int32
+             * @description Height in pixels, upright.
+             */
+            height: number;
+            /**
+             * Format: int32
+             * @description Width in pixels, upright.
+             */
+            width: number;
         };
         /** @description Whether somebody agrees to be seen in something. */
         Standing: {
@@ -2526,7 +2615,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description There is no such thing, or it is somebody else's */
+            /** @description There is no such collection */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -2900,7 +2989,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description There is no such thing, or it is somebody else's */
+            /** @description There is no such collection */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -8190,7 +8279,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description There is no such thing, or it is somebody else's */
+            /** @description There is no such webhook */
             404: {
                 headers: {
                     [name: string]: unknown;

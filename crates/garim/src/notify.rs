@@ -3,14 +3,16 @@
 use std::time::Duration;
 
 use base64::prelude::{BASE64_STANDARD, Engine};
-use domain::VideoId;
+use domain::{EventId, VideoId};
 use hmac::{Hmac, KeyInit, Mac};
 use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
 use serde_json::{Value, json};
 use sha2::Sha256;
 use store::{Answer, Delivery, Event, Format, Store, Topic, WebhookSecret};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use utoipa::ToSchema;
 
 /// Messages on their way at once: targets that do not answer hold up the others only when there are this many.
 const AT_ONCE: usize = 16;
@@ -79,10 +81,16 @@ async fn send(
     let refused = |why: String| Answer::Refused(None, why.chars().take(MAX_ERROR).collect());
     let event = &delivery.event;
     let (body, kind) = match delivery.webhook.format {
-        Format::Cloudevents => (cloud_event(event), "application/cloudevents+json; charset=utf-8"),
-        Format::Sns => (sns(store, bucket, event).await, "application/json"),
+        Format::Cloudevents => {
+            let body = serde_json::to_string(&CloudEvent::from(event));
+            (body, "application/cloudevents+json; charset=utf-8")
+        }
+        Format::Sns => (Ok(sns(store, bucket, event).await.to_string()), "application/json"),
     };
-    let body = body.to_string();
+    let body = match body {
+        Ok(body) => body,
+        Err(error) => return refused(error.to_string()),
+    };
     let id = event.id.to_string();
     let at = Timestamp::now().as_second().to_string();
     let signature = match sign(&delivery.secret, &id, &at, &body) {
@@ -126,20 +134,45 @@ fn sign(secret: &WebhookSecret, id: &str, at: &str, body: &str) -> Result<String
     Ok(format!("v1,{}", BASE64_STANDARD.encode(mac.finalize().into_bytes())))
 }
 
-/// CloudEvents 1.0, structured mode in JSON.
-pub fn cloud_event(event: &Event) -> Value {
-    json!({
-        "specversion": "1.0",
-        "id": event.id,
-        "source": format!("/users/{}", event.owner),
-        "type": format!("garim.{}", event.kind),
-        "subject": event.subject,
-        "time": event.at,
-        "datacontenttype": "application/json",
-        "data": event.data,
-        // An extension: events of one server in the order in which they happened.
-        "sequence": event.seq.to_string(),
-    })
+/// Something that happened, as CloudEvents 1.0 says it in JSON (structured mode).
+#[derive(Serialize, ToSchema)]
+pub struct CloudEvent {
+    /// `1.0`.
+    specversion: &'static str,
+    #[schema(value_type = String, format = Uuid)]
+    id: EventId,
+    /// `/users/` and the user's name.
+    source: String,
+    /// `garim.` and what kind of thing: `garim.job.done`, `garim.video.unpublished` ...
+    #[serde(rename = "type")]
+    kind: String,
+    /// What it happened to: the id of a video, job or person.
+    subject: String,
+    #[schema(value_type = String, format = DateTime)]
+    time: Timestamp,
+    /// `application/json`.
+    datacontenttype: &'static str,
+    /// What else there is to know.
+    #[schema(value_type = Object)]
+    data: Value,
+    /// Extension: the number of the event. Later events of one server have greater ones.
+    sequence: String,
+}
+
+impl From<&Event> for CloudEvent {
+    fn from(event: &Event) -> Self {
+        Self {
+            specversion: "1.0",
+            id: event.id,
+            source: format!("/users/{}", event.owner),
+            kind: format!("garim.{}", event.kind),
+            subject: event.subject.clone(),
+            time: event.at,
+            datacontenttype: "application/json",
+            data: event.data.clone(),
+            sequence: event.seq.to_string(),
+        }
+    }
 }
 
 /// What a cloud's face search sends when it is over.

@@ -9,8 +9,9 @@ use anyhow::{Context, Result};
 use domain::{JobId, VideoId};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use pipeline::Input;
 use rustix::fs::{FlockOperation, flock};
-use store::{ObjectPath, Objects, Store};
+use store::{Error, ObjectPath, Objects, Store};
 
 /// Everything that work needs. Clones are the same.
 #[derive(Clone)]
@@ -18,6 +19,44 @@ pub struct Service {
     pub store: Store,
     pub objects: Objects,
     pub staging: Arc<Staging>,
+}
+
+/// Who reads an original, and why: for the log.
+#[derive(Clone, Copy)]
+pub struct Access<'a> {
+    /// The user whose video it is.
+    pub owner: &'a str,
+    /// Who reads it.
+    pub actor: &'a str,
+    /// What for.
+    pub why: &'a str,
+}
+
+impl Service {
+    /// Brings a video's original, still sealed, into a room. `fetched` hears how many of how many parts are
+    /// there, and may end it.
+    ///
+    /// # Errors
+    /// Those of the store, of writing to the room, and of `fetched`.
+    pub async fn original<E: From<Error> + From<std::io::Error>>(
+        &self,
+        video: VideoId,
+        Access { owner, actor, why }: Access<'_>,
+        room: &Room,
+        fetched: impl Fn(u64, u64) -> Result<(), E>,
+    ) -> Result<Input, E> {
+        let now = Timestamp::now();
+        let (sealed, parts) = self.store.original(owner, video, actor, why, now).await?;
+        let count = parts.len() as u64;
+        fetched(0, count)?;
+        let path = room.file("original");
+        let mut file = tokio::fs::File::create_new(&path).await?;
+        for (part, done) in parts.iter().zip(1..) {
+            self.objects.download(&part.object.parse()?, &mut file).await?;
+            fetched(done, count)?;
+        }
+        Ok(Input { path, sealed: Some(sealed) })
+    }
 }
 
 /// A folder of this process for files that are being worked on: sealed originals and covered results. It goes
@@ -105,7 +144,7 @@ pub fn vod_folder(
     created: Timestamp,
     job: JobId,
     attempt: i64,
-) -> Result<ObjectPath, store::Error> {
+) -> Result<ObjectPath, Error> {
     let stamp = created.to_zoned(TimeZone::UTC).strftime("%Y%m%d%H%M");
     format!("vod/{user}/{stamp}-{video}/{job}.{attempt}").parse()
 }

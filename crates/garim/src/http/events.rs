@@ -1,6 +1,5 @@
 //! `/v1/events`: what happened, as a list and as a stream.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,18 +9,18 @@ use axum::http::{HeaderMap, HeaderName};
 use axum::response::sse::{Event as Sse, KeepAlive};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, Stream, StreamExt};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use store::{Event, Topic};
+use store::{Error, Event, Topic};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::auth::Read;
+use super::auth::{Caller, Read};
 use super::extract::Query;
 use super::problem::{Code, Problem};
 use super::{App, Shared};
-use crate::notify::cloud_event;
+use crate::notify::CloudEvent;
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// Events read at once.
@@ -56,8 +55,7 @@ struct After {
 #[derive(Serialize, ToSchema)]
 #[schema(as = Events)]
 struct EventsView {
-    /// CloudEvents 1.0.
-    items: Vec<Value>,
+    items: Vec<CloudEvent>,
     /// Give this as `after` for what comes next.
     last: i64,
 }
@@ -86,7 +84,7 @@ async fn list(
     }
     let events = app.store.events(caller.owner(), after, limit).await?;
     let last = events.last().map_or(after, |event| event.seq);
-    Ok(Json(EventsView { items: events.iter().map(cloud_event).collect(), last }))
+    Ok(Json(EventsView { items: events.iter().map(CloudEvent::from).collect(), last }))
 }
 
 /// Follow events as they happen: server-sent events, whose data are CloudEvents.
@@ -123,31 +121,31 @@ async fn follow(
         None => app.store.last_event().await?,
     };
     let stopping = app.stopping.clone();
-    let events =
-        events(app, caller.owner().to_owned(), after).take_until(stopping.cancelled_owned());
+    let events = events(app, caller, after).take_until(stopping.cancelled_owned());
     let alive = KeepAlive::new().interval(KEEP_ALIVE);
     Ok(axum::response::Sse::new(events).keep_alive(alive).into_response())
 }
 
-/// Events of a user after number `after`, without end. One page at a time is in memory: a client that reads slowly
-/// is not read ahead for.
+/// Events for a caller after number `after`, until the caller's key is good no longer. One page at a time is in
+/// memory: a client that reads slowly is not read ahead for.
 fn events(
     app: Arc<App>,
-    owner: String,
+    caller: Caller,
     after: i64,
-) -> impl Stream<Item = Result<Sse, Infallible>> + Send {
+) -> impl Stream<Item = Result<Sse, serde_json::Error>> + Send {
     let changes = app.store.changes(Topic::Events);
     let pages = stream::unfold(
-        (app, owner, after, changes),
-        |(app, owner, after, mut changes)| async move {
+        (app, caller, after, changes),
+        |(app, caller, after, mut changes)| async move {
             loop {
                 changes.mark_unchanged();
-                match app.store.events(&owner, after, PAGE).await {
-                    Ok(page) => {
+                match page(&app, &caller, after).await {
+                    Ok(Some(page)) => {
                         if let Some(last) = page.last().map(|event| event.seq) {
-                            return Some((page, (app, owner, last, changes)));
+                            return Some((page, (app, caller, last, changes)));
                         }
                     }
+                    Ok(None) => return None,
                     Err(error) => tracing::warn!(%error, "events cannot be read; trying again"),
                 }
                 // A sender that is gone is the store's: the server is about to stop.
@@ -155,10 +153,22 @@ fn events(
             }
         },
     );
-    pages.flat_map(|page| stream::iter(page.into_iter().map(|event| Ok(sse(&event)))))
+    pages.flat_map(|page| stream::iter(page.into_iter().map(|event| sse(&event))))
 }
 
-fn sse(event: &Event) -> Sse {
-    let data = cloud_event(event).to_string();
-    Sse::default().id(event.seq.to_string()).event(format!("garim.{}", event.kind)).data(data)
+/// The next events; `None`: the key was revoked or has ended since the stream began.
+async fn page(app: &App, caller: &Caller, after: i64) -> Result<Option<Vec<Event>>, Error> {
+    match app.store.key(caller.key().id).await {
+        Ok(key) if key.is_good(Timestamp::now()) => {
+            app.store.events(caller.owner(), after, PAGE).await.map(Some)
+        }
+        Ok(_) | Err(Error::NotFound { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn sse(event: &Event) -> Result<Sse, serde_json::Error> {
+    let data = serde_json::to_string(&CloudEvent::from(event))?;
+    let kind = format!("garim.{}", event.kind);
+    Ok(Sse::default().id(event.seq.to_string()).event(kind).data(data))
 }

@@ -5,19 +5,19 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::header::CONTENT_TYPE;
-use pipeline::{PhotoSearchSpec, PhotoSearched};
+use pipeline::{FaceLine, PhotoSearchSpec, PhotoSearched, RatioBox};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::auth::Operate;
 use super::extract::Query;
-use super::look::{Pictures, child, people};
-use super::problem::{Code, Problem};
+use super::look::Look;
+use super::problem::{Code, Problem, ProblemBody};
 use super::{App, Shared};
 use crate::child::Task;
+use crate::enrol::recognisable;
 
 /// Largest picture, in bytes.
 const MAX_PICTURE: usize = 32 << 20;
@@ -42,10 +42,56 @@ struct With {
 #[derive(Serialize, ToSchema)]
 #[schema(as = Faces)]
 struct FacesView {
+    /// Width in pixels, upright.
     width: u32,
+    /// Height in pixels, upright.
     height: u32,
-    /// Box in shares of the upright picture, confidence, and matches with similarity 0 to 100.
-    faces: Vec<Value>,
+    faces: Vec<FoundFace>,
+}
+
+/// A face at one time.
+#[derive(Serialize, ToSchema)]
+pub struct FoundFace {
+    /// Time of the frame in milliseconds of the video's clock; 0 on a picture.
+    timestamp_ms: i64,
+    /// Whose face it is: one number for each person in the video. On a picture every face has its own.
+    index: u32,
+    #[serde(rename = "box")]
+    place: FaceBox,
+    /// How sure the detector is, 0 to 100.
+    confidence: f32,
+    /// Whom it is like, most similar first; five at most.
+    matches: Vec<FaceMatch>,
+}
+
+/// Where a face is, in shares of the upright picture's width and height.
+#[derive(Serialize, ToSchema)]
+struct FaceBox {
+    left: f32,
+    top: f32,
+    width: f32,
+    height: f32,
+}
+
+/// Somebody whom a face is like.
+#[derive(Serialize, ToSchema)]
+struct FaceMatch {
+    /// The person's id.
+    #[schema(format = Uuid)]
+    person: String,
+    /// 0 to 100.
+    similarity: f32,
+}
+
+impl From<FaceLine> for FoundFace {
+    fn from(line: FaceLine) -> Self {
+        let FaceLine { timestamp_ms, index, place, confidence, matches } = line;
+        let RatioBox { left, top, width, height } = place;
+        let place = FaceBox { left, top, width, height };
+        let matches = matches.into_iter();
+        let matches = matches.map(|m| FaceMatch { person: m.person, similarity: m.similarity });
+        Self { timestamp_ms, index, place, confidence, matches: matches.collect() }
+    }
 }
 
 /// Find faces on a picture, and say whose they are.
@@ -59,7 +105,10 @@ struct FacesView {
     security(("key" = ["operate"])),
     params(With),
     request_body(content((Vec<u8> = "image/jpeg"), (Vec<u8> = "image/png"), (Vec<u8> = "image/webp"))),
-    responses((status = 200, description = "What is on it", body = FacesView)),
+    responses(
+        (status = 200, description = "What is on it", body = FacesView),
+        (status = 404, description = "There is no such collection", body = ProblemBody, content_type = "application/problem+json"),
+    ),
 )]
 async fn find(
     State(app): Shared,
@@ -79,14 +128,14 @@ async fn find(
     let bytes = axum::body::to_bytes(request.into_body(), MAX_PICTURE).await;
     let bytes = bytes.map_err(|_| Problem::new(Code::TooLarge, "at most 32 MiB are taken here"))?;
     let people = match &with.collection {
-        Some(collection) => people(&app, caller.owner(), collection).await?,
+        Some(collection) => app.store.people(Some(caller.owner()), Some(collection)).await?,
         None => Vec::new(),
     };
-    let mut pictures = Pictures::new(&app)?;
-    let input = pictures.add("picture", &bytes)?;
+    let mut look = Look::begin(&app).await?;
+    let people = recognisable(&app.store, &people).await?;
+    let input = look.add("picture", &bytes).await?;
     let task = Task::SearchPhoto(PhotoSearchSpec { input, people, threshold });
-    let found: PhotoSearched = child(&app, &pictures.room, task).await?;
-    let faces = found.faces.iter().map(serde_json::to_value).collect::<Result<_, _>>();
-    let faces = faces.map_err(Problem::internal)?;
-    Ok(Json(FacesView { width: found.width, height: found.height, faces }))
+    let PhotoSearched { width, height, faces, .. } = look.child(task).await?;
+    let faces = faces.into_iter().map(FoundFace::from).collect();
+    Ok(Json(FacesView { width, height, faces }))
 }

@@ -15,6 +15,7 @@ use domain::KeyId;
 use futures_util::StreamExt;
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, NotUntil, Quota, RateLimiter};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::problem::{Code, Problem};
@@ -121,6 +122,21 @@ pub struct Bounds {
     pub body: usize,
     /// For a body to arrive, and again for the answer.
     pub time: Duration,
+    /// Requests at once, of everybody: each may hold a whole body in memory.
+    pub at_once: usize,
+}
+
+/// Lets so many requests in at once.
+pub async fn a_few(
+    State(room): State<Arc<Semaphore>>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    let _held = room.try_acquire().map_err(|_| {
+        let detail = "others are being answered that are as large";
+        Problem::new(Code::TooManyAtOnce, detail).retry_after(2)
+    })?;
+    Ok(next.run(request).await)
 }
 
 /// Reads the whole body before the handler is called, if it is not too large and not too slow.

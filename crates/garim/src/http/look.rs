@@ -1,16 +1,15 @@
 //! Looking at pictures for a request: in a child process, with what is on the disk sealed.
 
-use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use domain::JobId;
 use jiff::Timestamp;
-use pipeline::{Input, KeepSpec, KnownBy, Templates};
+use pipeline::Input;
 use sealed::{MAX_RECORD, SealKey, Sealed};
 use serde::de::DeserializeOwned;
-use store::{Error, Scope};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 use super::App;
@@ -18,28 +17,38 @@ use super::problem::{Code, Problem};
 use crate::child::{self, Ended, Task};
 use crate::service::Room;
 
-/// Waits this long for room.
+/// Waits this long for its turn.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Pictures of one request, sealed with a key that only this request has.
-pub struct Pictures {
+/// One look: its turn, and a folder of its own, which goes with it. There are few at once, so this also bounds what
+/// is on the disk for requests.
+pub struct Look {
     pub room: Room,
+    /// Seals pictures; only this look has it.
     key: SealKey,
-    count: usize,
+    pictures: usize,
+    /// Given back when the child is gone too.
+    turn: Arc<OwnedSemaphorePermit>,
 }
 
-impl Pictures {
-    pub fn new(app: &App) -> Result<Self, Problem> {
+impl Look {
+    /// Waits for its turn.
+    pub async fn begin(app: &App) -> Result<Self, Problem> {
+        let turn = timeout(PATIENCE, Arc::clone(&app.looking).acquire_owned()).await;
+        let turn = turn.map_err(|_| {
+            Problem::new(Code::TooManyAtOnce, "other pictures are being looked at").retry_after(5)
+        })?;
+        let turn = Arc::new(turn.map_err(Problem::internal)?);
         let id = JobId::new(Timestamp::now().as_millisecond());
-        let room =
-            app.service.staging.room(id, 0).map_err(|e| Problem::unavailable(format!("{e:#}")))?;
-        Ok(Self { room, key: SealKey::random(), count: 0 })
+        let room = app.service.staging.room(id, 0);
+        let room = room.map_err(|e| Problem::unavailable(format!("{e:#}")))?;
+        Ok(Self { room, key: SealKey::random(), pictures: 0, turn })
     }
 
     /// Puts a picture where a child can read it. It is called `name` in messages.
-    pub fn add(&mut self, name: &str, bytes: &[u8]) -> Result<Input, Problem> {
-        let context = format!("picture {}", self.count);
-        self.count += 1;
+    pub async fn add(&mut self, name: &str, bytes: &[u8]) -> Result<Input, Problem> {
+        let context = format!("picture {}", self.pictures);
+        self.pictures += 1;
         let mut sealed = Vec::with_capacity(bytes.len() + 64);
         for (index, record) in bytes.chunks(MAX_RECORD).enumerate() {
             let offset = (index * MAX_RECORD) as u64;
@@ -47,57 +56,41 @@ impl Pictures {
             sealed.extend(record.map_err(Problem::internal)?);
         }
         let path = self.room.file(name);
-        fs::write(&path, sealed).map_err(Problem::unavailable)?;
+        tokio::fs::write(&path, sealed).await.map_err(Problem::unavailable)?;
         let (key, len) = (self.key.clone(), bytes.len() as u64);
         Ok(Input { path, sealed: Some(Sealed { key, context, len }) })
     }
+
+    /// Has a child do `task`. It is stopped when the request is over, also when its client went away.
+    pub async fn child<T: DeserializeOwned>(&self, task: Task) -> Result<T, Problem> {
+        // What is wrong with a photo to enrol by is in the answer: if there is none, it is the server's fault.
+        let is_ours = matches!(task, Task::Examine(_));
+        let halt = Halt(Arc::default());
+        let (stop, turn) = (Arc::clone(&halt.0), Arc::clone(&self.turn));
+        let ran = tokio::task::spawn_blocking(move || {
+            let _held = turn;
+            child::run(&task, &stop, &mut |_| {})
+        });
+        match ran.await.map_err(Problem::internal)? {
+            Ok(answer) => serde_json::from_value(answer).map_err(Problem::internal),
+            Err(Ended::Failed(error)) if is_ours => Err(Problem::internal(format!("{error:#}"))),
+            Err(Ended::Failed(error) | Ended::Died(error)) => {
+                Err(Problem::new(Code::InputRefused, self.nameless(&format!("{error:#}"))))
+            }
+            Err(Ended::Interrupted) => Err(Problem::unavailable("the request was given up")),
+        }
+    }
+
+    /// A message of the child without the folder of this look.
+    pub fn nameless(&self, message: &str) -> String {
+        message.replace(&self.room.file("").display().to_string(), "")
+    }
 }
 
-/// Stops the child when the request is over, also when its client went away.
 struct Halt(Arc<AtomicBool>);
 
 impl Drop for Halt {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
-}
-
-/// Has a child do `task`; `room` is left out of its messages.
-pub async fn child<T: DeserializeOwned>(app: &App, room: &Room, task: Task) -> Result<T, Problem> {
-    let looking = Arc::clone(&app.looking).acquire_owned();
-    let permit = timeout(PATIENCE, looking).await.map_err(|_| {
-        Problem::new(Code::TooManyAtOnce, "other pictures are being looked at").retry_after(5)
-    })?;
-    let halt = Halt(Arc::default());
-    let stop = Arc::clone(&halt.0);
-    let ran = tokio::task::spawn_blocking(move || {
-        let _held = permit;
-        child::run(&task, &stop, &mut |_| {})
-    });
-    let folder = room.file("").display().to_string();
-    let nameless = |error: &anyhow::Error| format!("{error:#}").replace(&folder, "");
-    match ran.await.map_err(Problem::internal)? {
-        Ok(answer) => serde_json::from_value(answer).map_err(Problem::internal),
-        Err(Ended::Failed(error) | Ended::Died(error)) => {
-            Err(Problem::new(Code::InputRefused, nameless(&error)))
-        }
-        Err(Ended::Interrupted) => Err(Problem::unavailable("the request was given up")),
-    }
-}
-
-/// Everybody in a collection who agrees to be recognised in videos, by their ids.
-pub async fn people(app: &App, owner: &str, collection: &str) -> Result<Vec<KeepSpec>, Problem> {
-    let mut people = Vec::new();
-    for person in app.store.people(Some(owner), Some(collection)).await? {
-        match app.store.to_keep(&person, Scope::Videos, Timestamp::now()).await {
-            Ok(templates) => {
-                let numbers = templates.iter().map(|t| t.values().to_vec()).collect();
-                let by = KnownBy::Templates(Templates(numbers));
-                people.push(KeepSpec { name: person.id.to_string(), by });
-            }
-            Err(Error::NoConsent { .. }) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(people)
 }

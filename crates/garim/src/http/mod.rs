@@ -5,6 +5,8 @@
 
 mod audit;
 mod auth;
+mod collections;
+mod enrolling;
 mod etag;
 mod events;
 mod extract;
@@ -52,7 +54,9 @@ use limits::Bounds;
 use problem::{Code, Problem};
 
 /// For pictures and plans: models are loaded, originals read.
-const LARGE: Bounds = Bounds { body: 64 << 20, time: Duration::from_secs(120) };
+const LARGE: Bounds = Bounds { body: 64 << 20, time: Duration::from_secs(120), at_once: 8 };
+/// Other requests at once: so many bodies as take a gigabyte if they are as large as they may be.
+const AT_ONCE: usize = 1024;
 /// Pictures that are looked at at once, on behalf of requests; each takes a process of its own.
 const LOOKING: usize = 2;
 
@@ -98,6 +102,7 @@ fn json_routes() -> OpenApiRouter<Arc<App>> {
         .merge(videos::routes())
         .merge(jobs::routes())
         .merge(people::routes())
+        .merge(collections::routes())
         .merge(searches::routes())
         .merge(events::routes())
         .merge(webhooks::routes())
@@ -108,7 +113,7 @@ fn json_routes() -> OpenApiRouter<Arc<App>> {
 /// As [`json_routes`], for bodies that hold pictures or plans.
 fn large_routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new()
-        .merge(people::large_routes())
+        .merge(enrolling::routes())
         .merge(faces::routes())
         .merge(videos::large_routes())
 }
@@ -136,13 +141,15 @@ fn whole(
         .layer(from_fn(etag::answer))
         .layer(from_fn_with_state(bounds, limits::in_time))
         .layer(from_fn_with_state(bounds, limits::whole_body))
+        .layer(from_fn_with_state(Arc::new(Semaphore::new(bounds.at_once)), limits::a_few))
         .layer(from_fn_with_state(Arc::clone(app), auth::authenticate))
 }
 
 /// Everything, in layers. Of two `layer` calls the later is the outer one.
 pub fn router(app: &Arc<App>) -> Router {
     let limits = &app.config.limits;
-    let json = whole(json_routes(), app, Bounds { body: limits.body_bytes, time: limits.timeout });
+    let small = Bounds { body: limits.body_bytes, time: limits.timeout, at_once: AT_ONCE };
+    let json = whole(json_routes(), app, small);
     let large = whole(large_routes(), app, LARGE);
     let streams = stream_routes().layer(from_fn_with_state(Arc::clone(app), auth::authenticate));
     let (routes, document) =

@@ -193,7 +193,7 @@ impl Problem {
 
     /// Some of the photos do not do.
     pub fn photos(photos: Vec<RefusedPhoto>, of: usize) -> Self {
-        let detail = format!("nobody was enrolled: {} of {of} photos do not do", photos.len());
+        let detail = format!("{} of {of} photos do not do, so none is taken", photos.len());
         Self { photos, ..Self::new(Code::PhotoRefused, detail) }
     }
 
@@ -224,6 +224,12 @@ impl IntoResponse for Problem {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
+    }
+}
+
+impl From<std::io::Error> for Problem {
+    fn from(error: std::io::Error) -> Self {
+        Self::unavailable(error)
     }
 }
 

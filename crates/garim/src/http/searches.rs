@@ -9,8 +9,8 @@ use bytes::BytesMut;
 use domain::{JobId, VideoId};
 use futures_util::StreamExt;
 use jiff::Timestamp;
+use pipeline::FaceLine;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use store::{Kind, ObjectPath, State as JobState};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -18,6 +18,7 @@ use utoipa_axum::routes;
 
 use super::auth::{Operate, Read};
 use super::extract::{Body, Path, Query};
+use super::faces::FoundFace;
 use super::jobs::{JobView, accepted};
 use super::page::{PageQuery, cursor};
 use super::problem::{Code, Problem, ProblemBody};
@@ -92,7 +93,7 @@ async fn create(
     let video = app.store.video(owner, new.video).await?;
     needs_original(&video)?;
     if let Some(collection) = &new.collection {
-        app.store.people(Some(owner), Some(collection)).await?;
+        app.store.check_collection(owner, collection).await?;
     }
     let CreateSearch { collection, threshold, every_ms, .. } = new;
     let work = serde_json::to_value(SearchWork { collection, threshold, every_ms });
@@ -126,14 +127,28 @@ struct How {
 #[schema(as = Search)]
 struct SearchView {
     job: JobView,
-    /// Codec, duration, format, frame rate and size of the video; once it is done.
-    video: Option<Value>,
-    /// Faces: time in milliseconds, person index, box in shares of the upright picture, confidence, and matches
-    /// with similarity 0 to 100.
-    items: Vec<Value>,
+    /// Once it is done.
+    video: Option<SearchedVideo>,
+    items: Vec<FoundFace>,
     /// Given as `cursor`, gives the next page; missing on the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
     next_cursor: Option<String>,
+}
+
+/// The video that was searched.
+#[derive(Serialize, Deserialize, ToSchema)]
+struct SearchedVideo {
+    /// `h264`, `hevc`, `vp8`, `vp9`, `av1` or `mpeg4`.
+    codec: String,
+    duration_millis: u64,
+    /// FFmpeg's name of the container.
+    format: String,
+    /// Average frames per second; null when unknown.
+    frame_rate: Option<f64>,
+    /// Width in pixels, upright.
+    width: u32,
+    /// Height in pixels, upright.
+    height: u32,
 }
 
 /// Show a search and a page of what it found.
@@ -170,7 +185,8 @@ async fn show(
     let mut view =
         SearchView { job: job.into(), video: None, items: Vec::new(), next_cursor: None };
     let Some(result) = found else { return Ok(Json(view)) };
-    view.video = Some(result["searched"]["video"].clone());
+    let video = SearchedVideo::deserialize(&result["searched"]["video"]);
+    view.video = Some(video.map_err(Problem::internal)?);
     let folder: ObjectPath = result["folder"].as_str().unwrap_or_default().parse()?;
     let name = match how.sort.unwrap_or_default() {
         Sort::Time => crate::worker::BY_TIME,
@@ -188,7 +204,7 @@ async fn lines(
     object: &ObjectPath,
     from: u64,
     limit: usize,
-) -> Result<(Vec<Value>, Option<u64>), Problem> {
+) -> Result<(Vec<FoundFace>, Option<u64>), Problem> {
     let size = app.objects.head(object).await?.size;
     let (mut items, mut at) = (Vec::new(), from);
     if from >= size {
@@ -203,7 +219,8 @@ async fn lines(
             at += line.len() as u64;
             // A cursor that points into a line is none that was given out.
             let bad = |_| Problem::new(Code::InvalidCursor, "give next_cursor of the page before");
-            items.push(serde_json::from_slice(&line).map_err(bad)?);
+            let face: FaceLine = serde_json::from_slice(&line).map_err(bad)?;
+            items.push(face.into());
             if items.len() == limit {
                 return Ok((items, (at < size).then_some(at)));
             }

@@ -516,7 +516,7 @@ pub fn needs_original(video: &Video) -> Result<(), Problem> {
 async fn check(app: &App, caller: &Caller, options: &MosaicOptions) -> Result<(), Problem> {
     options.check().map_err(|e| Problem::new(Code::InvalidValue, e.to_string()))?;
     if let Some(collection) = &options.collection {
-        app.store.people(Some(caller.owner()), Some(collection)).await?;
+        app.store.check_collection(caller.owner(), collection).await?;
     }
     agrees(app, caller.owner(), &options.people).await
 }

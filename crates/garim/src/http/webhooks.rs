@@ -231,7 +231,10 @@ impl From<DeliveryReport> for DeliveryView {
     tag = "events",
     security(("key" = ["read"])),
     params(("id" = String, Path, format = Uuid), Which, PageQuery),
-    responses((status = 200, description = "A page of messages", body = Page<DeliveryView>)),
+    responses(
+        (status = 200, description = "A page of messages", body = Page<DeliveryView>),
+        (status = 404, description = "There is no such webhook", body = ProblemBody, content_type = "application/problem+json"),
+    ),
 )]
 async fn deliveries(
     State(app): Shared,
@@ -241,6 +244,7 @@ async fn deliveries(
     Query(page): Query<PageQuery>,
 ) -> Result<Json<Page<DeliveryView>>, Problem> {
     let (limit, state) = (page.limit()?, which.state.map(StateName::name));
+    app.store.check_webhook(caller.owner(), id).await?;
     let found = app.store.deliveries(caller.owner(), id, state, page.after()?, limit + 1).await?;
     let views = found.into_iter().map(DeliveryView::from).collect();
     Ok(Json(Page::of(views, limit, |delivery| delivery.id.to_string())))

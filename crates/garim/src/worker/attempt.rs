@@ -5,15 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use jiff::Timestamp;
 use pipeline::{Input, Phase, Progress};
 use serde::de::DeserializeOwned;
-use store::{Error, Fence, Job, ObjectPath, Part, Retry, VersionFile, Video};
+use store::{Error, Fence, Job, ObjectPath, Retry, VersionFile, Video};
 use tokio::fs::File;
 use tokio::sync::watch;
 
 use crate::child::{self, Ended, Task};
-use crate::service::{Room, Service, vod_folder};
+use crate::service::{Access, Room, Service, vod_folder};
 
 /// Why an attempt did not succeed.
 #[derive(Debug)]
@@ -71,18 +70,12 @@ impl Attempt {
 
     /// Brings a video's original, still sealed, into the room.
     pub async fn original(&self, video: &Video, why: &str) -> Result<Input, Trouble> {
-        let store = &self.service.store;
-        let (owner, now) = (&self.job.owner, Timestamp::now());
-        let (sealed, parts) = store.original(owner, video.id, &self.actor(), why, now).await?;
-        let path = self.room.file("original");
-        self.tell("fetch", 0, Some(parts.len() as u64));
-        let mut file = File::create_new(&path).await.map_err(staging)?;
-        for (done, Part { object, .. }) in parts.iter().enumerate() {
-            self.service.objects.download(&object.parse()?, &mut file).await?;
-            self.go_on()?;
-            self.tell("fetch", done as u64 + 1, Some(parts.len() as u64));
-        }
-        Ok(Input { path, sealed: Some(sealed) })
+        let who = Access { owner: &self.job.owner, actor: &self.actor(), why };
+        let fetched = |done, of| {
+            self.tell("fetch", done, Some(of));
+            self.go_on()
+        };
+        self.service.original(video.id, who, &self.room, fetched).await
     }
 
     /// Brings an object into the room: covered media, plans, reports.
@@ -183,6 +176,12 @@ fn staging(error: std::io::Error) -> Trouble {
 /// Reads a small file of the room.
 pub fn read(path: &Path) -> Result<Vec<u8>, Trouble> {
     std::fs::read(path).map_err(staging)
+}
+
+impl From<std::io::Error> for Trouble {
+    fn from(error: std::io::Error) -> Self {
+        staging(error)
+    }
 }
 
 impl From<Error> for Trouble {

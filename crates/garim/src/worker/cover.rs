@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 
 use domain::PersonId;
 use jiff::Timestamp;
-use pipeline::{Input, JobSpec, KeepSpec, KnownBy, RenderSpec, Report, Templates, Verdict};
+use pipeline::{Input, JobSpec, KeepSpec, RenderSpec, Report, Verdict};
 use redact::{Published, Shape};
 use serde_json::{Value, json};
 use store::{Error, NewVersion, ObjectPath, Scope, Standing, Version, VersionState, Video};
 
 use super::{Attempt, Trouble};
 use crate::child::Task;
+use crate::enrol::recognisable;
 use crate::work::{MosaicOptions, RecoverWork, RenderWork};
 
 /// Names in the room and among the objects of a version.
@@ -210,19 +211,7 @@ async fn kept(attempt: &Attempt, options: &MosaicOptions) -> Result<Vec<KeepSpec
     }
     people.sort_by_key(|p| p.id);
     people.dedup_by_key(|p| p.id);
-    let mut kept = Vec::new();
-    for person in people {
-        match store.to_keep(&person, Scope::Videos, Timestamp::now()).await {
-            Ok(templates) => {
-                let numbers = templates.iter().map(|t| t.values().to_vec()).collect();
-                let by = KnownBy::Templates(Templates(numbers));
-                kept.push(KeepSpec { name: person.id.to_string(), by });
-            }
-            Err(Error::NoConsent { .. }) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(kept)
+    Ok(recognisable(store, &people).await?)
 }
 
 async fn publish(

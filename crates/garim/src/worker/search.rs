@@ -4,12 +4,13 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 
 use jiff::Timestamp;
-use pipeline::{FaceLine, KeepSpec, KnownBy, SearchSpec, Searched, Templates};
+use pipeline::{FaceLine, KeepSpec, SearchSpec, Searched};
 use serde_json::json;
-use store::{Error, ObjectPath, Scope};
+use store::{Error, ObjectPath};
 
 use super::{Attempt, Trouble};
 use crate::child::Task;
+use crate::enrol::recognisable;
 use crate::work::SearchWork;
 
 /// What the child writes: a line for the video, then a line for each face.
@@ -33,7 +34,7 @@ pub async fn run(attempt: &Attempt) -> Result<(), Trouble> {
     let spec = SearchSpec { input, people, threshold, every_ms, output, to_8bit: true };
     let searched: Searched = attempt.child(Task::Search(spec)).await?;
     let folder: ObjectPath =
-        format!("searches/{}.{}", attempt.fence.job, attempt.fence.attempt).parse()?;
+        format!("searches/{}/{}.{}", video.id, attempt.fence.job, attempt.fence.attempt).parse()?;
     sort(attempt)?;
     attempt.store(&folder, BY_TIME, false).await?;
     attempt.store(&folder, BY_INDEX, false).await?;
@@ -81,22 +82,9 @@ fn sort(attempt: &Attempt) -> Result<(), Trouble> {
 /// Everybody in a collection who agrees to be recognised in videos, by their ids.
 async fn people(attempt: &Attempt, collection: &str) -> Result<Vec<KeepSpec>, Trouble> {
     let store = &attempt.service.store;
-    let mut people = Vec::new();
-    let all = match store.people(Some(&attempt.job.owner), Some(collection)).await {
+    match store.people(Some(&attempt.job.owner), Some(collection)).await {
         // A collection that is gone has nobody who agrees.
-        Err(Error::NotFound { .. }) => return Ok(people),
-        all => all?,
-    };
-    for person in all {
-        match store.to_keep(&person, Scope::Videos, Timestamp::now()).await {
-            Ok(templates) => {
-                let numbers = templates.iter().map(|t| t.values().to_vec()).collect();
-                let by = KnownBy::Templates(Templates(numbers));
-                people.push(KeepSpec { name: person.id.to_string(), by });
-            }
-            Err(Error::NoConsent { .. }) => {}
-            Err(error) => return Err(error.into()),
-        }
+        Err(Error::NotFound { .. }) => Ok(Vec::new()),
+        people => Ok(recognisable(store, &people?).await?),
     }
-    Ok(people)
 }
