@@ -3,11 +3,6 @@
 //! A file is read into [`toml::Table`], and every value is taken out of it, checked, and given its default
 //! ([`Section`]). So one start names everything that is wrong, and what nobody takes out is an unknown key.
 
-#![allow(
-    dead_code,
-    reason = "settings of parts that are being built: objects, jobs, watching, retention"
-)]
-
 mod section;
 
 use std::fmt;
@@ -16,6 +11,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use jiff::SignedDuration;
+use store::Original;
 use url::Url;
 use zeroize::Zeroizing;
 
@@ -124,6 +121,10 @@ pub struct Jobs {
     /// After this long without a sign of life, a job is given to another worker.
     pub lease: Duration,
     /// Times a job is tried.
+    #[allow(
+        dead_code,
+        reason = "read, and not yet followed: every job is tried `store`'s number of times"
+    )]
     pub attempts: u32,
 }
 
@@ -133,6 +134,18 @@ pub struct Retention {
     pub days: Option<u32>,
     /// How long an original stays after it was covered; `None`: sealed until its video is deleted.
     pub originals: Option<Duration>,
+}
+
+impl Retention {
+    /// What becomes of an original when nobody says otherwise.
+    pub fn original(&self) -> Original {
+        match self.originals {
+            None => Original::Keep,
+            Some(grace) => Original::DeleteAfter(
+                SignedDuration::try_from(grace).unwrap_or(SignedDuration::MAX),
+            ),
+        }
+    }
 }
 
 /// What the command line said; it comes before the file.

@@ -9,7 +9,7 @@ use store::{Error, Kind, NewJob, NewVideo, Object, ObjectPath, Original, Source}
 use tokio_util::sync::CancellationToken;
 
 use crate::service::Service;
-use crate::work::{MosaicOptions, SearchWork};
+use crate::work::{MosaicOptions, SearchWork, default_collection};
 
 /// How often it looks. Consent that ends is noticed at once where media is given out; this tells the world.
 const EVERY: Duration = Duration::from_secs(2);
@@ -23,8 +23,6 @@ const WATCHED: usize = 1000;
 const SETTLED: SignedDuration = SignedDuration::from_secs(5);
 /// Half-written objects older than this are of killed processes.
 const STALE: SignedDuration = SignedDuration::from_hours(24);
-/// Collection of a user whose people are shown in what is taken up by itself.
-const COLLECTION: &str = "default";
 
 /// What is taken up by itself, and how.
 #[derive(Clone, Debug)]
@@ -33,7 +31,7 @@ pub struct Watch {
     pub prefix: ObjectPath,
     /// What becomes of the originals.
     pub original: Original,
-    /// When the videos are deleted, after they were taken up.
+    /// Days after which the videos are deleted of users who have no number of their own.
     pub days: Option<u32>,
 }
 
@@ -113,20 +111,20 @@ async fn take(
     if store::check_user_name(user).is_err() || !starts_chain(rest) {
         return Ok(());
     }
-    let days = |days: u32| now + SignedDuration::from_hours(24 * i64::from(days));
     let base = rest.rsplit('/').next().unwrap_or(rest);
     let video = NewVideo {
         owner: user.to_owned(),
         name: base.chars().take(50).collect(),
         source: Source::Object(path.to_owned()),
         original: watch.original,
-        expires_at: watch.days.map(days),
+        expires_at: None,
+        days: watch.days,
     };
     let mark = format!("{} {}", object.size, object.modified.as_millisecond());
     let json = |value: Result<Value, serde_json::Error>| value.unwrap_or_default();
     // Without such a collection, or with nobody in it who agrees, everybody is covered.
-    let collection = Some(COLLECTION.to_owned());
-    let search = SearchWork { collection: collection.clone(), threshold: 80.0, every_ms: 500 };
+    let collection = Some(default_collection());
+    let search = SearchWork { collection: collection.clone(), ..SearchWork::default() };
     let options = MosaicOptions { collection, ..MosaicOptions::default() };
     let chain = [
         (Kind::Ingest, json!({})),

@@ -57,6 +57,22 @@ impl Service {
         }
         Ok(Input { path, sealed: Some(sealed) })
     }
+
+    /// Brings an object into a room, as file `name`.
+    ///
+    /// # Errors
+    /// Those of the store, and of writing to the room.
+    pub async fn fetch<E: From<Error> + From<std::io::Error>>(
+        &self,
+        object: &ObjectPath,
+        room: &Room,
+        name: &str,
+    ) -> Result<PathBuf, E> {
+        let path = room.file(name);
+        let mut file = tokio::fs::File::create_new(&path).await?;
+        self.objects.download(object, &mut file).await?;
+        Ok(path)
+    }
 }
 
 /// A folder of this process for files that are being worked on: sealed originals and covered results. It goes
@@ -109,6 +125,11 @@ impl Room {
     /// A file in it.
     pub fn file(&self, name: &str) -> PathBuf {
         self.folder.join(name)
+    }
+
+    /// `message` without the path of this folder, which says nothing to who is told.
+    pub fn nameless(&self, message: &str) -> String {
+        message.replace(&self.file("").display().to_string(), "")
     }
 }
 

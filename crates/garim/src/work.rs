@@ -148,6 +148,11 @@ impl MosaicOptions {
     }
 }
 
+/// The collection that people are in, and whose people are shown, where nobody names one.
+pub fn default_collection() -> String {
+    "default".to_owned()
+}
+
 /// How to render a plan that a person has edited.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RenderWork {
@@ -175,6 +180,22 @@ pub struct SearchWork {
     pub threshold: f32,
     /// Milliseconds between samples, at most 500; 0: every frame.
     pub every_ms: u32,
+}
+
+impl Default for SearchWork {
+    fn default() -> Self {
+        Self { collection: None, threshold: default_similarity(), every_ms: default_every_ms() }
+    }
+}
+
+/// Least similarity of a match where nobody says, 0 to 100.
+pub fn default_similarity() -> f32 {
+    80.0
+}
+
+/// Milliseconds between samples where nobody says.
+pub fn default_every_ms() -> u32 {
+    500
 }
 
 impl Effect {

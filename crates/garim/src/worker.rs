@@ -10,13 +10,14 @@ mod search;
 
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use store::{Beat, Failure, Fence, Job, Kind, Retry, Topic};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use crate::service::Service;
 pub use attempt::{Attempt, Trouble};
@@ -42,13 +43,13 @@ pub struct Settings {
     pub name: String,
 }
 
-/// Does jobs until `stop` says so; then hands back what it has.
-pub async fn run(service: Service, settings: Settings, stop: watch::Receiver<bool>) {
+/// Does jobs until `stopping`; then hands back what it has.
+pub async fn run(service: Service, settings: Settings, stopping: CancellationToken) {
     let mut slots = JoinSet::new();
     for slot in 0..settings.slots {
         let mut settings = settings.clone();
         settings.name = format!("{}/{slot}", settings.name);
-        slots.spawn(serve(service.clone(), settings, stop.clone()));
+        slots.spawn(serve(service.clone(), settings, stopping.clone()));
     }
     while let Some(ended) = slots.join_next().await {
         if let Err(error) = ended {
@@ -58,14 +59,14 @@ pub async fn run(service: Service, settings: Settings, stop: watch::Receiver<boo
 }
 
 /// One slot: one job after the other.
-async fn serve(service: Service, settings: Settings, mut stop: watch::Receiver<bool>) {
+async fn serve(service: Service, settings: Settings, stopping: CancellationToken) {
     let mut jobs = service.store.changes(Topic::Jobs);
-    while !*stop.borrow() {
+    while !stopping.is_cancelled() {
         jobs.mark_unchanged();
         let wait = match service.store.claim(&settings.name, settings.lease, Timestamp::now()).await
         {
             Ok(Some((fence, job))) => {
-                carry_out(&service, &settings, fence, job, &stop).await;
+                carry_out(&service, &settings, fence, job, &stopping).await;
                 continue;
             }
             Ok(None) => LOOK_EVERY,
@@ -77,15 +78,13 @@ async fn serve(service: Service, settings: Settings, mut stop: watch::Receiver<b
         tokio::select! {
             _ = tokio::time::sleep(wait) => {}
             _ = jobs.changed() => {}
-            _ = told_to_stop(&mut stop) => {}
+            () = stopping.cancelled() => {}
         }
     }
 }
 
-/// Returns when the worker is told to stop, or when whoever would say so is gone.
-async fn told_to_stop(stop: &mut watch::Receiver<bool>) {
-    let _ = stop.wait_for(|stop| *stop).await;
-}
+/// The last that an attempt said of itself: what part it is at, and thousandths of that.
+type Told = watch::Receiver<(Option<&'static str>, i64)>;
 
 /// Why an attempt was stopped from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,7 +100,7 @@ async fn carry_out(
     settings: &Settings,
     fence: Fence,
     job: Job,
-    stop: &watch::Receiver<bool>,
+    stopping: &CancellationToken,
 ) {
     tracing::info!(job = %job.id, kind = job.kind.name(), attempt = fence.attempt, "job started");
     let halt = Arc::new(AtomicBool::new(false));
@@ -111,9 +110,10 @@ async fn carry_out(
         Err(trouble) => return report(service, &fence, Err(trouble), None).await,
     };
     // Side by side: while one waits for the database the other may have its only writing connection.
-    let stopped = Mutex::new(None);
-    let watching = watch_over(service, settings, &fence, &told, stop.clone(), |why| {
-        *stopped.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
+    let stopped = OnceLock::new();
+    let watching = watch_over(service, settings, &fence, &told, stopping, |why| {
+        // The first reason is the one.
+        let _ = stopped.set(why);
         // The child is killed, and the work ends with that.
         halt.store(true, Ordering::Relaxed);
     });
@@ -121,37 +121,30 @@ async fn carry_out(
         outcome = work(&attempt) => outcome,
         never = watching => match never {},
     };
-    let stopped = stopped.into_inner().unwrap_or_else(PoisonError::into_inner);
-    report(service, &fence, outcome, stopped).await;
+    report(service, &fence, outcome, stopped.into_inner()).await;
 }
 
-/// Says again and again that the job is being done, and tells `stopped` why it is to be stopped.
+/// Says again and again that the job is being done, also while it stops, and tells `stop` why it is to be stopped.
 async fn watch_over(
     service: &Service,
     settings: &Settings,
     fence: &Fence,
-    told: &watch::Receiver<(Option<&'static str>, i64)>,
-    mut stop: watch::Receiver<bool>,
-    stopped: impl Fn(Stopped),
+    told: &Told,
+    stopping: &CancellationToken,
+    stop: impl Fn(Stopped),
 ) -> Infallible {
     let lease = Duration::try_from(settings.lease).unwrap_or(BEAT_EVERY);
     let mut beats = tokio::time::interval(BEAT_EVERY.min(lease / 3));
-    let mut stopping = false;
+    let mut shutting_down = false;
     loop {
-        tokio::select! {
-            _ = beats.tick() => {
-                // When it shuts down, the job is this worker's until it is handed back.
-                if let Some(why) = beat(service, settings, fence, told).await
-                    && !stopping
-                {
-                    stopped(why);
-                }
+        let why = tokio::select! {
+            _ = beats.tick() => beat(service, settings, fence, told).await,
+            () = stopping.cancelled(), if !shutting_down => {
+                shutting_down = true;
+                Some(Stopped::ShutDown)
             }
-            () = told_to_stop(&mut stop), if !stopping => {
-                stopping = true;
-                stopped(Stopped::ShutDown);
-            }
-        }
+        };
+        why.into_iter().for_each(&stop);
     }
 }
 
@@ -161,7 +154,7 @@ async fn work(attempt: &Attempt) -> Result<(), Trouble> {
         Kind::Render => cover::render(attempt).await,
         Kind::Recover => cover::recover(attempt).await,
         Kind::Search => search::run(attempt).await,
-        Kind::Ingest | Kind::Convert => ingest::run(attempt).await,
+        Kind::Ingest => ingest::run(attempt).await,
     }
 }
 
@@ -170,7 +163,7 @@ async fn beat(
     service: &Service,
     settings: &Settings,
     fence: &Fence,
-    told: &watch::Receiver<(Option<&'static str>, i64)>,
+    told: &Told,
 ) -> Option<Stopped> {
     let (phase, progress) = *told.borrow();
     match service.store.beat(fence, phase, progress, settings.lease, Timestamp::now()).await {

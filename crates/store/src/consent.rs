@@ -35,7 +35,8 @@ impl Scope {
         }
     }
 
-    fn of(name: &str) -> Option<Self> {
+    /// The scope of this name.
+    pub fn of(name: &str) -> Option<Self> {
         [Self::All, Self::Live, Self::Videos].into_iter().find(|scope| scope.name() == name)
     }
 
@@ -193,6 +194,19 @@ impl Store {
              withdrawn_by FROM consents WHERE person = $1 ORDER BY given_at, id";
         let rows = sqlx::query(query).bind(person.to_string()).fetch_all(&self.pool).await?;
         rows.iter().map(consent).collect()
+    }
+
+    /// Whether somebody agrees to be seen. Nobody agrees who is not enrolled.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn standing(
+        &self,
+        person: PersonId,
+        scope: Scope,
+        now: Timestamp,
+    ) -> Result<Standing, Error> {
+        Ok(Standing::of(&self.consents(person).await?, scope, now))
     }
 }
 

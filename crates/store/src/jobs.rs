@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sqlx::any::AnyRow;
-use sqlx::{Any, Row, Transaction};
+use sqlx::{Any, AssertSqlSafe, Row, Transaction};
 
 use crate::db::{check_text, id, time};
 use crate::events::{NewEvent, emit};
@@ -41,16 +41,14 @@ pub enum Kind {
     Search,
     /// Cover somebody in a published video who may no longer be seen.
     Recover,
-    /// Make one sealed original of an HLS archive.
-    Convert,
     /// Take up an object as a sealed original.
     Ingest,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Mosaic, Self::Render, Self::Search, Self::Recover, Self::Convert, Self::Ingest];
+    pub const ALL: [Self; 5] =
+        [Self::Mosaic, Self::Render, Self::Search, Self::Recover, Self::Ingest];
 
     /// As it is stored and shown.
     pub fn name(self) -> &'static str {
@@ -59,7 +57,6 @@ impl Kind {
             Self::Render => "render",
             Self::Search => "search",
             Self::Recover => "recover",
-            Self::Convert => "convert",
             Self::Ingest => "ingest",
         }
     }
@@ -411,6 +408,9 @@ impl Store {
              AND (attempt >= max_attempts OR cancel = 1) ORDER BY id LIMIT $2 {skip}";
         let rows = sqlx::query(self.skipping(query)).bind(now.as_millisecond()).bind(SWEEP);
         let rows = rows.fetch_all(&mut *tx).await?;
+        if rows.is_empty() {
+            return Ok(0); // Wakes nobody.
+        }
         let failure = Failure {
             code: "worker_lost".to_owned(),
             message: "every attempt lost its worker: the process that did it was killed, or could not reach \
@@ -431,8 +431,9 @@ impl Store {
     /// # Errors
     /// [`Error::NotFound`], also for jobs of other users.
     pub async fn job(&self, owner: &str, id: JobId) -> Result<Job, Error> {
-        let query = AssertText(format!("SELECT {COLUMNS} FROM jobs WHERE id = $1 AND owner = $2"));
-        let row = sqlx::query(query.sql()).bind(id.to_string()).bind(owner);
+        let query =
+            AssertSqlSafe(format!("SELECT {COLUMNS} FROM jobs WHERE id = $1 AND owner = $2"));
+        let row = sqlx::query(query).bind(id.to_string()).bind(owner);
         job(&row.fetch_optional(&self.pool).await?.ok_or_else(|| missing(id))?)
     }
 
@@ -448,11 +449,11 @@ impl Store {
         before: Option<JobId>,
         limit: u32,
     ) -> Result<Vec<Job>, Error> {
-        let query = AssertText(format!(
+        let query = AssertSqlSafe(format!(
             "SELECT {COLUMNS} FROM jobs WHERE owner = $1 AND ($2 = '' OR video = $2) \
              AND ($3 = '' OR state = $3) AND ($4 = '' OR id < $4) ORDER BY id DESC LIMIT $5"
         ));
-        let rows = sqlx::query(query.sql())
+        let rows = sqlx::query(query)
             .bind(owner)
             .bind(video.map_or(String::new(), |id| id.to_string()))
             .bind(state.unwrap_or(""))
@@ -472,15 +473,6 @@ impl Store {
              GROUP BY state";
         let rows = sqlx::query(query).fetch_all(&self.pool).await?;
         rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
-    }
-}
-
-/// SQL that was put together of constants.
-struct AssertText(String);
-
-impl AssertText {
-    fn sql(self) -> sqlx::AssertSqlSafe<String> {
-        sqlx::AssertSqlSafe(self.0)
     }
 }
 
@@ -626,11 +618,11 @@ async fn over(
     if result.as_ref().is_some_and(|text| text.len() > MAX_WORK) {
         return Err(Error::Invalid { what: "the job's result", why: "is longer than 256 KiB" });
     }
-    let update = AssertText(format!(
+    let update = AssertSqlSafe(format!(
         "UPDATE jobs SET state = $1, result = $2, code = $3, message = $4, ended_at = $5, worker = NULL, \
          lease_until = NULL WHERE id = $6 AND state IN ('running', 'queued', 'waiting') RETURNING {COLUMNS}"
     ));
-    let row = sqlx::query(update.sql())
+    let row = sqlx::query(update)
         .bind(state)
         .bind(result)
         .bind(failure.map(|f| f.code.clone()))

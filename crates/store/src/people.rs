@@ -10,7 +10,7 @@ use crate::audit::append;
 use crate::consent::record;
 use crate::db::{check_text, id, time};
 use crate::key::SecretKey;
-use crate::{Action, Error, NewConsent, Scope, Standing, Store, Topic};
+use crate::{Action, Error, NewConsent, Scope, Store, Topic};
 
 /// Photos of one person, at most.
 const MAX_PHOTOS: usize = 64;
@@ -242,7 +242,7 @@ impl Store {
         scope: Scope,
         now: Timestamp,
     ) -> Result<Vec<Template>, Error> {
-        let standing = Standing::of(&self.consents(person.id).await?, scope, now);
+        let standing = self.standing(person.id, scope, now).await?;
         if !standing.is_given() {
             return Err(Error::NoConsent { name: person.name.clone(), standing });
         }

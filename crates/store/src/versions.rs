@@ -203,6 +203,9 @@ impl Store {
         let query = "SELECT v.video, v.number, v.files, o.owner FROM versions v JOIN videos o ON o.id = v.video \
              WHERE v.state = 'published' AND v.consent_until <= $1 ORDER BY v.video LIMIT 100";
         let rows = sqlx::query(query).bind(now.as_millisecond()).fetch_all(&mut *tx).await?;
+        if rows.is_empty() {
+            return Ok(0); // Wakes nobody.
+        }
         for row in &rows {
             let (video, number): (VideoId, i64) = (id(row, "video")?, row.try_get("number")?);
             let people = "SELECT person FROM shown WHERE video = $1 AND number = $2";

@@ -34,6 +34,8 @@ pub struct NewVideo {
     pub original: Original,
     /// When all of it is to be deleted; `None`: when the user's videos are.
     pub expires_at: Option<Timestamp>,
+    /// Days after which it is deleted where neither that nor the user's own number says otherwise.
+    pub days: Option<u32>,
 }
 
 /// Where an original comes from.
@@ -194,7 +196,7 @@ impl Store {
         self.check_quota(tx, &new.owner, length).await?;
         let expires_at = match new.expires_at {
             Some(at) => Some(at.as_millisecond()),
-            None => retention(tx, &new.owner).await?.map(|time| millis.saturating_add(time)),
+            None => retention(tx, new).await?.map(|time| millis.saturating_add(time)),
         };
         let insert = "INSERT INTO videos (id, owner, name, state, length, received, sealed_key, object, \
              original_grace, created_at, heard_at, expires_at) \
@@ -484,6 +486,9 @@ impl Store {
              OR (state = 'uploading' AND object IS NULL AND heard_at <= $2)) ORDER BY id LIMIT 100";
         let patience = (now - UPLOAD_PATIENCE).as_millisecond();
         let rows = sqlx::query(query).bind(millis).bind(patience).fetch_all(&mut *tx).await?;
+        if rows.is_empty() {
+            return Ok(0); // Wakes nobody.
+        }
         for row in &rows {
             let (video, owner): (VideoId, String) = (id(row, "id")?, row.try_get("owner")?);
             if crate::db::flag(row, "whole")? {
@@ -496,9 +501,7 @@ impl Store {
             }
         }
         self.commit(tx, &[Topic::Jobs, Topic::Events]).await?;
-        if !rows.is_empty() {
-            self.forget().await?;
-        }
+        self.forget().await?;
         Ok(rows.len())
     }
 
@@ -634,11 +637,16 @@ async fn remove(
     emit(tx, event, now).await
 }
 
-/// How long a user's videos are kept if nobody says otherwise, in milliseconds; `None`: forever.
-async fn retention(tx: &mut Transaction<'static, Any>, owner: &str) -> Result<Option<i64>, Error> {
-    let row = sqlx::query("SELECT retention_days FROM users WHERE name = $1").bind(owner);
+/// How long a video is kept if its request does not say, in milliseconds; `None`: forever. The user's own number
+/// comes before the server's.
+async fn retention(
+    tx: &mut Transaction<'static, Any>,
+    new: &NewVideo,
+) -> Result<Option<i64>, Error> {
+    let row = sqlx::query("SELECT retention_days FROM users WHERE name = $1").bind(&new.owner);
     let row = row.fetch_optional(&mut **tx).await?;
-    let days = row.map(|row| row.try_get::<Option<i64>, _>(0)).transpose()?.flatten();
+    let own = row.map(|row| row.try_get::<Option<i64>, _>(0)).transpose()?.flatten();
+    let days = own.or(new.days.map(i64::from));
     Ok(days.map(|days| days.saturating_mul(24 * 60 * 60 * 1000)))
 }
 

@@ -208,12 +208,19 @@ impl Store {
         lease: SignedDuration,
         now: Timestamp,
     ) -> Result<Option<Delivery>, Error> {
-        let claim = "UPDATE deliveries SET state = 'sending', attempt = attempt + 1, lease_until = $2 \
-             WHERE id = (SELECT id FROM deliveries WHERE (state = 'due' AND next_at <= $1) \
-             OR (state = 'sending' AND lease_until < $1) ORDER BY next_at, id LIMIT 1 {skip}) \
-             RETURNING id, attempt";
-        let claimed = sqlx::query(self.skipping(claim))
-            .bind(now.as_millisecond())
+        let millis = now.as_millisecond();
+        // Looked at first without keeping anybody out: mostly there is nothing.
+        let next = "SELECT id FROM deliveries WHERE (state = 'due' AND next_at <= $1) \
+             OR (state = 'sending' AND lease_until < $1) ORDER BY next_at, id LIMIT 1";
+        if sqlx::query(next).bind(millis).fetch_optional(&self.pool).await?.is_none() {
+            return Ok(None);
+        }
+        let claim = format!(
+            "UPDATE deliveries SET state = 'sending', attempt = attempt + 1, lease_until = $2 \
+             WHERE id = ({next} {{skip}}) RETURNING id, attempt"
+        );
+        let claimed = sqlx::query(self.skipping(&claim))
+            .bind(millis)
             .bind((now + lease).as_millisecond())
             .fetch_all(&self.writer)
             .await?;

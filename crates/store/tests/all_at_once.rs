@@ -19,8 +19,7 @@ use store::{
     Retry, Store,
 };
 use support::{
-    LEASE, USER, at, consent, new_folder, new_job, new_postgres, new_version, on_both, person,
-    stored,
+    LEASE, USER, at, consent, new_folder, new_job, new_version, on_both, person, stored,
 };
 
 /// Turns that each task takes.
@@ -196,7 +195,7 @@ async fn everything_at_once_keeps_every_promise() {
 async fn a_new_database_may_be_opened_by_many_at_once() {
     let dir = tempfile::tempdir().unwrap();
     let mut locations = vec![Location::Folder(new_folder(&dir))];
-    locations.extend(new_postgres().await.map(|url| Location::Postgres(url.into())));
+    locations.extend(support::servers::postgres().await.map(|url| Location::Postgres(url.into())));
     let key = KeySource::File(dir.path().join("server.key"));
     for location in locations {
         let tasks: Vec<_> = (0..10)

@@ -8,9 +8,7 @@ use std::path::PathBuf;
 
 use sqlx::{AnyPool, AssertSqlSafe, Row};
 use store::{BackupKey, Chain, KeySource, Kind, Location, Restored, Scope, Store, restore};
-use support::{
-    Db, USER, at, databases, enqueue, new_folder, new_job, new_postgres, on_both, person, published,
-};
+use support::{Db, USER, at, databases, enqueue, new_folder, new_job, on_both, person, published};
 use tempfile::TempDir;
 
 /// Where a backup, its key, and what is restored from it are.
@@ -56,7 +54,7 @@ impl Place {
 
 /// A new database of each kind.
 async fn targets(place: &Place) -> Vec<Location> {
-    let postgres = new_postgres().await.map(|url| Location::Postgres(url.into()));
+    let postgres = support::servers::postgres().await.map(|url| Location::Postgres(url.into()));
     [Some(place.folder()), postgres].into_iter().flatten().collect()
 }
 

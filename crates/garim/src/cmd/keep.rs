@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 use pipeline::{KeepSpec, KnownBy, Report, Templates, Verdict};
-use store::{Action, Error, Person, Scope, Standing};
+use store::{Action, Error, Person, Scope};
 
 use super::people::Opened;
 use crate::cli::KeepArgs;
@@ -105,8 +105,7 @@ impl Keep {
         let store = &opened.store;
         for person in self.enrolled() {
             let now = Timestamp::now();
-            let consents = opened.run(store.consents(person.id))?;
-            let standing = Standing::of(&consents, Scope::Videos, now);
+            let standing = opened.run(store.standing(person.id, Scope::Videos, now))?;
             if !standing.is_given() {
                 bail!(
                     "{}: {standing} while the file was being covered; nothing was written",

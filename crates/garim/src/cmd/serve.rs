@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use axum_server::Handle;
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use jiff::{SignedDuration, Timestamp};
-use store::{Location, Original, Place, S3Config, Store};
+use store::{Location, Place, S3Config, Store};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio::time::interval;
@@ -124,18 +124,14 @@ pub fn jobs(config: &Config) -> worker::Settings {
 fn watch(config: &Config) -> Result<Option<Watch>> {
     let Some(prefix) = &config.watch else { return Ok(None) };
     let prefix = prefix.parse().with_context(|| format!("watch.prefix: {prefix:?}"))?;
-    let original = match config.retention.originals {
-        None => Original::Keep,
-        Some(grace) => Original::DeleteAfter(SignedDuration::try_from(grace)?),
-    };
+    let original = config.retention.original();
     Ok(Some(Watch { prefix, original, days: config.retention.days }))
 }
 
 /// Work beside answering requests; it ends when `stopping` says so.
 fn work(config: &Config, service: &Service, stopping: &CancellationToken) -> Result<JoinSet<()>> {
     let mut tasks = JoinSet::new();
-    let (stop, stopped) = tokio::sync::watch::channel(false);
-    tasks.spawn(worker::run(service.clone(), jobs(config), stopped));
+    tasks.spawn(worker::run(service.clone(), jobs(config), stopping.clone()));
     tasks.spawn(housekeeping::run(service.clone(), watch(config)?, stopping.clone()));
     let bucket = match &config.objects {
         Objects::S3 { bucket, .. } => bucket.clone(),
@@ -150,7 +146,6 @@ fn work(config: &Config, service: &Service, stopping: &CancellationToken) -> Res
     let (store, token) = (service.store.clone(), stopping.clone());
     tasks.spawn(async move {
         token.run_until_cancelled(listen(&store)).await;
-        let _ = stop.send(true);
     });
     Ok(tasks)
 }
@@ -216,13 +211,13 @@ pub fn work_only(args: &WorkerArgs) -> Result<ExitCode> {
         let service = service(&config).await?;
         let mut settings = jobs(&config);
         settings.slots = args.slots.map_or(settings.slots.max(1), usize::from);
-        let (stop, stopped) = tokio::sync::watch::channel(false);
+        let stopping = CancellationToken::new();
         info!(worker = settings.name, slots = settings.slots, "working");
         let listener = service.store.clone();
         let listening = tokio::spawn(async move { listen(&listener).await });
         let (mut term, mut int) =
             (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-        let working = worker::run(service.clone(), settings, stopped);
+        let working = worker::run(service.clone(), settings, stopping.clone());
         tokio::pin!(working);
         loop {
             tokio::select! {
@@ -230,9 +225,10 @@ pub fn work_only(args: &WorkerArgs) -> Result<ExitCode> {
                 _ = term.recv() => {}
                 _ = int.recv() => {}
             }
-            if stop.send_replace(true) {
+            if stopping.is_cancelled() {
                 std::process::exit(INTERRUPTED.into());
             }
+            stopping.cancel();
             info!("stopping: jobs are handed back");
         }
         listening.abort();

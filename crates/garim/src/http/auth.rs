@@ -108,7 +108,6 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 macro_rules! scoped {
     ($($name:ident)*) => {$(
         #[doc = concat!("The caller, whose key has the scope `", stringify!($name), "`.")]
-        #[allow(dead_code, reason = "not every scope has a route yet")]
         pub struct $name(pub Caller);
 
         impl<S: Sync> FromRequestParts<S> for $name {

@@ -14,7 +14,7 @@ use utoipa_axum::routes;
 use super::auth::Read;
 use super::extract::{Path, Query};
 use super::page::{Page, PageQuery};
-use super::problem::{Problem, ProblemBody};
+use super::problem::Problem;
 use super::{App, Shared};
 
 pub fn routes() -> OpenApiRouter<Arc<App>> {
@@ -77,7 +77,6 @@ struct FaceView {
     params(("name" = String, Path), PageQuery),
     responses(
         (status = 200, description = "A page of faces", body = Page<FaceView>),
-        (status = 404, description = "There is no such collection", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
 async fn faces(

@@ -14,7 +14,6 @@ use jiff::Timestamp;
 use pipeline::{EnrolSpec, Examined, Refusal, TrackExamined, TrackSpec};
 use serde::Deserialize;
 use store::{Face, NewConsent, NewPerson, NewPhoto, ObjectPath, Scope, Template};
-use tokio::fs::File;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -24,11 +23,12 @@ use super::auth::{Caller, Originals, People};
 use super::extract::{Body, Path};
 use super::look::Look;
 use super::people::{ConsentBody, PersonView, ScopeName, view};
-use super::problem::{Code, Problem, ProblemBody, RefusedPhoto};
+use super::problem::{Code, Problem, RefusedPhoto};
 use super::{App, Shared};
 use crate::child::Task;
 use crate::enrol::refuse_known;
 use crate::service::Access;
+use crate::work::default_collection;
 
 /// Photos of one request, at most.
 const MAX_PHOTOS: usize = 64;
@@ -133,15 +133,9 @@ impl Form {
     }
 
     fn consent(&mut self) -> Result<NewConsent, Problem> {
-        let scope = match self.text("scope").as_deref() {
-            None | Some("all") => Scope::All,
-            Some("live") => Scope::Live,
-            Some("videos") => Scope::Videos,
-            Some(_) => {
-                let detail = "scope: must be all, live or videos";
-                return Err(Problem::new(Code::InvalidValue, detail));
-            }
-        };
+        let bad = || Problem::new(Code::InvalidValue, "scope: must be all, live or videos");
+        let scope = self.text("scope").map_or(Some(Scope::All), |text| Scope::of(&text));
+        let scope = scope.ok_or_else(bad)?;
         let expires_at = self.text("expires_at").map(|text| text.parse()).transpose();
         let expires_at = expires_at.map_err(|_| {
             Problem::new(Code::InvalidValue, "expires_at: must be an RFC 3339 time")
@@ -174,7 +168,7 @@ async fn enrol(
     request: Request,
 ) -> Result<Response, Problem> {
     let mut form = Form::read(request, &app).await?;
-    let collection = form.text("collection").unwrap_or_else(|| "default".to_owned());
+    let collection = form.text("collection").unwrap_or_else(default_collection);
     let name = form.needed("name")?;
     let consent = form.consent()?;
     let photos = examine(&app, caller.owner(), &collection, None, form.photos).await?;
@@ -203,7 +197,6 @@ async fn add(app: &App, caller: &Caller, new: NewPerson) -> Result<Response, Pro
     request_body(content = PhotosForm, content_type = "multipart/form-data"),
     responses(
         (status = 201, description = "The person as they are now", body = PersonView),
-        (status = 404, description = "There is no such person", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
 async fn add_photos(
@@ -255,7 +248,7 @@ async fn examine(
                 good.push(NewPhoto { picture: std::mem::take(&mut *picture), template });
             }
             Err(Refusal { code, message }) => {
-                let message = look.nameless(&message);
+                let message = look.room.nameless(&message);
                 refused.push(RefusedPhoto { index, code, message });
             }
         }
@@ -300,10 +293,6 @@ struct EnrolTrack {
     track: u32,
 }
 
-fn default_collection() -> String {
-    "default".to_owned()
-}
-
 /// Enrol somebody who agreed to it, by a track of a covered video whose original is there.
 ///
 /// Scopes: people and originals.
@@ -316,7 +305,6 @@ fn default_collection() -> String {
     request_body = EnrolTrack,
     responses(
         (status = 201, description = "The person", body = PersonView, headers(("Location" = String, description = "Path of the person"))),
-        (status = 404, description = "There is no such video or version", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
 async fn enrol_track(
@@ -333,14 +321,13 @@ async fn enrol_track(
     let access = Access { owner, actor: &caller.actor(), why };
     let fetched = |_, _| Ok::<_, Problem>(());
     let input = app.service.original(new.video, access, &look.room, fetched).await?;
-    let plan = look.room.file("plan.json");
     let folder: ObjectPath = version.folder.parse()?;
-    let mut file = File::create_new(&plan).await?;
-    app.objects.download(&folder.join("plan.json")?, &mut file).await?;
+    let object = folder.join("plan.json")?;
+    let plan = app.service.fetch::<Problem>(&object, &look.room, "plan.json").await?;
     let task = Task::ExamineTrack(TrackSpec { input, plan, track: new.track, to_8bit: true });
     let examined: TrackExamined = look.child(task).await?;
     let refused = |Refusal { code, message }| {
-        let photo = RefusedPhoto { index: 0, code, message: look.nameless(&message) };
+        let photo = RefusedPhoto { index: 0, code, message: look.room.nameless(&message) };
         Problem::photos(vec![photo], 1)
     };
     if let Some(refusal) = examined.refused {

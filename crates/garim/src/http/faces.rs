@@ -14,10 +14,11 @@ use utoipa_axum::routes;
 use super::auth::Operate;
 use super::extract::Query;
 use super::look::Look;
-use super::problem::{Code, Problem, ProblemBody};
+use super::problem::{Code, Problem};
 use super::{App, Shared};
 use crate::child::Task;
 use crate::enrol::recognisable;
+use crate::work::default_similarity;
 
 /// Largest picture, in bytes.
 const MAX_PICTURE: usize = 32 << 20;
@@ -107,7 +108,6 @@ impl From<FaceLine> for FoundFace {
     request_body(content((Vec<u8> = "image/jpeg"), (Vec<u8> = "image/png"), (Vec<u8> = "image/webp"))),
     responses(
         (status = 200, description = "What is on it", body = FacesView),
-        (status = 404, description = "There is no such collection", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
 async fn find(
@@ -121,7 +121,7 @@ async fn find(
         let detail = "send Content-Type: image/jpeg, image/png or image/webp";
         return Err(Problem::new(Code::UnsupportedMediaType, detail));
     }
-    let threshold = with.threshold.unwrap_or(80.0);
+    let threshold = with.threshold.unwrap_or_else(default_similarity);
     if !(0.0..=100.0).contains(&threshold) {
         return Err(Problem::new(Code::InvalidQuery, "threshold must lie between 0 and 100"));
     }

@@ -19,7 +19,7 @@ use utoipa_axum::routes;
 use super::auth::{Operate, Read};
 use super::extract::{Path, Query};
 use super::page::{Page, PageQuery};
-use super::problem::{Problem, ProblemBody};
+use super::problem::Problem;
 use super::{App, Shared};
 
 pub fn routes() -> OpenApiRouter<Arc<App>> {
@@ -32,7 +32,7 @@ pub fn routes() -> OpenApiRouter<Arc<App>> {
 pub struct JobView {
     #[schema(value_type = String, format = Uuid)]
     id: JobId,
-    /// `mosaic`, `render`, `search`, `recover`, `convert` or `ingest`.
+    /// `mosaic`, `render`, `search`, `recover` or `ingest`.
     kind: &'static str,
     #[schema(value_type = Option<String>, format = Uuid)]
     video: Option<VideoId>,
@@ -206,7 +206,6 @@ async fn list(
     params(("id" = String, Path, format = Uuid)),
     responses(
         (status = 200, description = "The job", body = JobView),
-        (status = 404, description = "There is none", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
 async fn show(
@@ -229,7 +228,6 @@ async fn show(
     params(("id" = String, Path, format = Uuid)),
     responses(
         (status = 200, description = "The job as it is now", body = JobView),
-        (status = 404, description = "There is none", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
 async fn cancel(

@@ -18,7 +18,7 @@ use utoipa_axum::routes;
 use super::auth::Admin;
 use super::extract::{Body, Path, Query};
 use super::page::{Page, PageQuery};
-use super::problem::{Problem, ProblemBody};
+use super::problem::Problem;
 use super::{App, Shared};
 
 pub fn routes() -> OpenApiRouter<Arc<App>> {
@@ -185,7 +185,6 @@ async fn list(
     params(("id" = String, Path, format = Uuid)),
     responses(
         (status = 200, description = "The key", body = KeyView),
-        (status = 404, description = "There is none", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
 async fn show(
@@ -208,7 +207,6 @@ async fn show(
     params(("id" = String, Path, format = Uuid)),
     responses(
         (status = 204, description = "It is revoked"),
-        (status = 404, description = "There is none", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
 async fn revoke(

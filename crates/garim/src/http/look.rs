@@ -75,15 +75,10 @@ impl Look {
             Ok(answer) => serde_json::from_value(answer).map_err(Problem::internal),
             Err(Ended::Failed(error)) if is_ours => Err(Problem::internal(format!("{error:#}"))),
             Err(Ended::Failed(error) | Ended::Died(error)) => {
-                Err(Problem::new(Code::InputRefused, self.nameless(&format!("{error:#}"))))
+                Err(Problem::new(Code::InputRefused, self.room.nameless(&format!("{error:#}"))))
             }
             Err(Ended::Interrupted) => Err(Problem::unavailable("the request was given up")),
         }
-    }
-
-    /// A message of the child without the folder of this look.
-    pub fn nameless(&self, message: &str) -> String {
-        message.replace(&self.room.file("").display().to_string(), "")
     }
 }
 

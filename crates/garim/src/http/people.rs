@@ -17,7 +17,7 @@ use utoipa_axum::routes;
 use super::auth::{People, Read};
 use super::extract::{Body, Path, Query};
 use super::page::{Page, PageQuery};
-use super::problem::{Problem, ProblemBody};
+use super::problem::Problem;
 use super::{App, Shared};
 
 pub fn routes() -> OpenApiRouter<Arc<App>> {
@@ -223,7 +223,6 @@ async fn list(
     params(("id" = String, Path, format = Uuid)),
     responses(
         (status = 200, description = "The person", body = PersonView),
-        (status = 404, description = "There is none", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
 async fn show(
@@ -247,7 +246,6 @@ async fn show(
     params(("id" = String, Path, format = Uuid)),
     responses(
         (status = 204, description = "They are removed"),
-        (status = 404, description = "There is none", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
 async fn remove(
@@ -272,7 +270,6 @@ async fn remove(
     params(("id" = String, Path, format = Uuid)),
     responses(
         (status = 200, description = "The records", body = Page<ConsentView>),
-        (status = 404, description = "There is no such person", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
 async fn consents(
@@ -298,7 +295,6 @@ async fn consents(
     request_body = ConsentBody,
     responses(
         (status = 201, description = "The person as they are now", body = PersonView),
-        (status = 404, description = "There is no such person", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
 async fn grant(
@@ -335,7 +331,6 @@ struct Withdraw {
     request_body = Withdraw,
     responses(
         (status = 200, description = "The person as they are now", body = PersonView),
-        (status = 404, description = "There is no such person", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
 async fn withdraw(

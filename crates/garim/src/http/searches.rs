@@ -21,10 +21,10 @@ use super::extract::{Body, Path, Query};
 use super::faces::FoundFace;
 use super::jobs::{JobView, accepted};
 use super::page::{PageQuery, cursor};
-use super::problem::{Code, Problem, ProblemBody};
+use super::problem::{Code, Problem};
 use super::videos::{job, needs_original};
 use super::{App, Shared};
-use crate::work::SearchWork;
+use crate::work::{SearchWork, default_every_ms, default_similarity};
 
 /// Longest line of a result, in bytes.
 const MAX_LINE: usize = 16 << 10;
@@ -44,24 +44,16 @@ struct CreateSearch {
     #[schema(max_length = 200)]
     collection: Option<String>,
     /// Least similarity of a match.
-    #[serde(default = "default_threshold")]
+    #[serde(default = "default_similarity")]
     #[schema(minimum = 0.0, maximum = 100.0, default = 80.0)]
     threshold: f32,
     /// Milliseconds from one sample to the next; 0: every frame.
-    #[serde(default = "default_every")]
+    #[serde(default = "default_every_ms")]
     #[schema(maximum = 500, default = 500)]
     every_ms: u32,
     /// What to call the job; in messages it is `JobTag`.
     #[schema(max_length = 200)]
     tag: Option<String>,
-}
-
-fn default_threshold() -> f32 {
-    80.0
-}
-
-fn default_every() -> u32 {
-    500
 }
 
 /// Look for faces in a video.
@@ -76,8 +68,6 @@ fn default_every() -> u32 {
     request_body = CreateSearch,
     responses(
         (status = 202, description = "The job", body = JobView, headers(("Location" = String, description = "Path of the job"))),
-        (status = 404, description = "There is no such video or collection", body = ProblemBody,
-            content_type = "application/problem+json"),
     ),
 )]
 async fn create(
@@ -163,7 +153,6 @@ struct SearchedVideo {
     params(("id" = String, Path, format = Uuid), How, PageQuery),
     responses(
         (status = 200, description = "The search", body = SearchView),
-        (status = 404, description = "There is none", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
 async fn show(

@@ -25,7 +25,7 @@ use utoipa_axum::routes;
 use super::auth::Operate;
 use super::extract::Path;
 use super::problem::{Code, Problem, ProblemBody};
-use super::videos::{OriginalPolicy, expiry, original};
+use super::videos::{OriginalPolicy, original};
 use super::{App, Shared};
 use crate::sealing::Sealer;
 
@@ -122,7 +122,8 @@ async fn create(
         name: get("filename").unwrap_or("upload").to_owned(),
         source: Source::Upload(length),
         original: original(&app, policy),
-        expires_at: expiry(&app, caller.owner(), None, now).await?,
+        expires_at: None,
+        days: app.config.retention.days,
     };
     let video = app.store.add_video(&video, now).await?;
     let location = format!("/v1/uploads/{video}");
@@ -188,7 +189,6 @@ async fn offset(
     responses(
         (status = 204, description = "Stored up to Upload-Offset", headers(
             ("Upload-Offset" = u64, description = "Bytes that are stored"))),
-        (status = 404, description = "There is none", body = ProblemBody, content_type = "application/problem+json"),
         (status = 409, description = "The offset is not where the upload ended", body = ProblemBody,
             content_type = "application/problem+json"),
         (status = 412, description = "Another version of tus", body = ProblemBody, content_type = "application/problem+json"),
@@ -240,7 +240,6 @@ async fn append(
     responses(
         (status = 204, description = "Stored up to Upload-Offset", headers(
             ("Upload-Offset" = u64, description = "Bytes that are stored"))),
-        (status = 404, description = "There is none", body = ProblemBody, content_type = "application/problem+json"),
         (status = 409, description = "The offset is not where the upload ended", body = ProblemBody,
             content_type = "application/problem+json"),
         (status = 412, description = "Another version of tus", body = ProblemBody, content_type = "application/problem+json"),
@@ -310,7 +309,6 @@ async fn take(sealer: &mut Sealer, mut body: BodyDataStream, mut left: u64) -> R
     params(("id" = String, Path, format = Uuid), ("Tus-Resumable" = String, Header, description = "`1.0.0`")),
     responses(
         (status = 204, description = "It is gone"),
-        (status = 404, description = "There is none", body = ProblemBody, content_type = "application/problem+json"),
         (status = 412, description = "Another version of tus", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]

@@ -87,8 +87,6 @@ async fn list(
     params(("user" = String, Path, description = "Name")),
     responses(
         (status = 200, description = "The user", body = UserView),
-        (status = 404, description = "There is none, or it is somebody else", body = super::problem::ProblemBody,
-            content_type = "application/problem+json"),
     ),
 )]
 async fn show(
@@ -118,8 +116,6 @@ async fn show(
     request_body = PutUser,
     responses(
         (status = 200, description = "The user as it is now", body = UserView),
-        (status = 404, description = "With If-Match: there is none", body = super::problem::ProblemBody,
-            content_type = "application/problem+json"),
         (status = 412, description = "It was changed since", body = super::problem::ProblemBody,
             content_type = "application/problem+json"),
     ),

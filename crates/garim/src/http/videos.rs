@@ -14,8 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use store::{
-    Kind, NewJob, NewVideo, ObjectPath, Original, Source, Standing, Version, VersionState, Video,
-    VideoState,
+    Kind, NewJob, NewVideo, ObjectPath, Original, Source, Version, VersionState, Video, VideoState,
 };
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -239,36 +238,7 @@ async fn version_view(app: &App, version: Version) -> Result<VersionView, Proble
 
 /// What becomes of a new original: as asked for, or by the server's rule.
 pub fn original(app: &App, asked: Option<OriginalPolicy>) -> Original {
-    match (asked, app.config.retention.originals) {
-        (Some(policy), _) => policy.into(),
-        (None, None) => Original::Keep,
-        (None, Some(grace)) => {
-            let grace = SignedDuration::try_from(grace).unwrap_or(SignedDuration::MAX);
-            Original::DeleteAfter(grace)
-        }
-    }
-}
-
-/// When a new video is deleted: as asked for, or by the user's or the server's rule.
-pub async fn expiry(
-    app: &App,
-    owner: &str,
-    asked: Option<Timestamp>,
-    now: Timestamp,
-) -> Result<Option<Timestamp>, Problem> {
-    if let Some(at) = asked {
-        if at <= now {
-            return Err(Problem::new(Code::InvalidValue, "expires_at: is in the past"));
-        }
-        return Ok(Some(at));
-    }
-    let own = match app.store.user(owner).await {
-        Ok(user) => user.retention_days,
-        Err(store::Error::NotFound { .. }) => None,
-        Err(error) => return Err(error.into()),
-    };
-    let days = own.or(app.config.retention.days.map(i64::from));
-    Ok(days.map(|days| now + SignedDuration::from_hours(24 * days)))
+    asked.map_or_else(|| app.config.retention.original(), Original::from)
 }
 
 /// Take up a video that lies in the store.
@@ -284,8 +254,6 @@ pub async fn expiry(
     responses(
         (status = 202, description = "The job that takes it up", body = JobView,
             headers(("Location" = String, description = "Path of the job"))),
-        (status = 404, description = "There is no such object, person or collection", body = ProblemBody,
-            content_type = "application/problem+json"),
     ),
 )]
 async fn create(
@@ -302,15 +270,19 @@ async fn create(
     if let Some(options) = &new.mosaic {
         check(&app, &caller, options).await?;
     }
-    app.objects.head(&object).await?;
     let now = Timestamp::now();
+    if new.expires_at.is_some_and(|at| at <= now) {
+        return Err(Problem::new(Code::InvalidValue, "expires_at: is in the past"));
+    }
+    app.objects.head(&object).await?;
     let base = object.as_str().rsplit('/').next().unwrap_or_default();
     let video = NewVideo {
         owner: owner.to_owned(),
         name: new.name.unwrap_or_else(|| base.chars().take(50).collect()),
         source: Source::Object(object.as_str().to_owned()),
         original: original(&app, new.original),
-        expires_at: expiry(&app, owner, new.expires_at, now).await?,
+        expires_at: new.expires_at,
+        days: app.config.retention.days,
     };
     let video = app.store.add_video(&video, now).await?;
     let job = NewJob {
@@ -369,7 +341,6 @@ async fn list(
     params(("id" = String, Path, format = Uuid)),
     responses(
         (status = 200, description = "The video", body = VideoView),
-        (status = 404, description = "There is none", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
 async fn show(
@@ -393,7 +364,6 @@ async fn show(
     params(("id" = String, Path, format = Uuid)),
     responses(
         (status = 204, description = "It is gone; its public addresses answer 410"),
-        (status = 404, description = "There is none", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
 async fn delete(
@@ -417,7 +387,6 @@ async fn delete(
     params(("id" = String, Path, format = Uuid)),
     responses(
         (status = 204, description = "Its key is destroyed"),
-        (status = 404, description = "There is none", body = ProblemBody, content_type = "application/problem+json"),
         (status = 409, description = "It is gone already", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
@@ -459,8 +428,6 @@ struct Mosaic {
     request_body = Mosaic,
     responses(
         (status = 202, description = "The job", body = JobView, headers(("Location" = String, description = "Path of the job"))),
-        (status = 404, description = "There is no such video, person or collection", body = ProblemBody,
-            content_type = "application/problem+json"),
     ),
 )]
 async fn mosaic(
@@ -526,8 +493,8 @@ async fn check(app: &App, caller: &Caller, options: &MosaicOptions) -> Result<()
 async fn agrees(app: &App, owner: &str, people: &[PersonId]) -> Result<(), Problem> {
     for person in people {
         let person = app.store.person_of(owner, *person).await?;
-        let consents = app.store.consents(person.id).await?;
-        let standing = Standing::of(&consents, store::Scope::Videos, Timestamp::now());
+        let (scope, now) = (store::Scope::Videos, Timestamp::now());
+        let standing = app.store.standing(person.id, scope, now).await?;
         if !standing.is_given() {
             return Err(store::Error::NoConsent { name: person.name, standing }.into());
         }
@@ -566,8 +533,6 @@ struct Render {
     request_body = Render,
     responses(
         (status = 202, description = "The job", body = JobView, headers(("Location" = String, description = "Path of the job"))),
-        (status = 404, description = "There is no such video, version or person", body = ProblemBody,
-            content_type = "application/problem+json"),
     ),
 )]
 async fn render(
@@ -617,7 +582,6 @@ async fn render(
     params(("id" = String, Path, format = Uuid)),
     responses(
         (status = 200, description = "The versions", body = Page<VersionView>),
-        (status = 404, description = "There is no such video", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
 async fn versions(
@@ -650,7 +614,6 @@ async fn versions(
     responses(
         (status = 200, description = "The file", content(
             (Object = "application/json"), (Vec<u8> = "video/mp4"), (Vec<u8> = "image/jpeg"))),
-        (status = 404, description = "There is none", body = ProblemBody, content_type = "application/problem+json"),
         (status = 410, description = "The version is public no longer", body = ProblemBody,
             content_type = "application/problem+json"),
     ),

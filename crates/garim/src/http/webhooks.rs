@@ -18,7 +18,7 @@ use utoipa_axum::routes;
 use super::auth::{Operate, Read};
 use super::extract::{Body, Path, Query};
 use super::page::{Page, PageQuery};
-use super::problem::{Problem, ProblemBody};
+use super::problem::Problem;
 use super::{App, Shared};
 
 pub fn routes() -> OpenApiRouter<Arc<App>> {
@@ -147,7 +147,6 @@ async fn list(State(app): Shared, Read(caller): Read) -> Result<Json<Page<Webhoo
     params(("id" = String, Path, format = Uuid)),
     responses(
         (status = 204, description = "It is gone"),
-        (status = 404, description = "There is none", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
 async fn remove(
@@ -233,7 +232,6 @@ impl From<DeliveryReport> for DeliveryView {
     params(("id" = String, Path, format = Uuid), Which, PageQuery),
     responses(
         (status = 200, description = "A page of messages", body = Page<DeliveryView>),
-        (status = 404, description = "There is no such webhook", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
 async fn deliveries(
@@ -262,7 +260,6 @@ async fn deliveries(
     params(("id" = String, Path, format = Uuid), ("delivery" = String, Path, format = Uuid)),
     responses(
         (status = 204, description = "It is due"),
-        (status = 404, description = "There is none that is over", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
 async fn redeliver(

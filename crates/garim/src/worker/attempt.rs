@@ -7,8 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use pipeline::{Input, Phase, Progress};
 use serde::de::DeserializeOwned;
-use store::{Error, Fence, Job, ObjectPath, Retry, VersionFile, Video};
-use tokio::fs::File;
+use store::{Error, Fence, Job, ObjectPath, Person, Retry, VersionFile, Video};
 use tokio::sync::watch;
 
 use crate::child::{self, Ended, Task};
@@ -63,6 +62,14 @@ impl Attempt {
         Ok(self.service.store.video(&self.job.owner, id).await?)
     }
 
+    /// The people of one of the user's collections. One that is gone has none.
+    pub async fn members(&self, collection: &str) -> Result<Vec<Person>, Trouble> {
+        match self.service.store.people(Some(&self.job.owner), Some(collection)).await {
+            Err(Error::NotFound { .. }) => Ok(Vec::new()),
+            people => Ok(people?),
+        }
+    }
+
     /// Who reads and shows, for the log.
     pub fn actor(&self) -> String {
         format!("job {}", self.job.id)
@@ -80,10 +87,7 @@ impl Attempt {
 
     /// Brings an object into the room: covered media, plans, reports.
     pub async fn fetch(&self, object: &ObjectPath, name: &str) -> Result<PathBuf, Trouble> {
-        let path = self.room.file(name);
-        let mut file = File::create_new(&path).await.map_err(staging)?;
-        self.service.objects.download(object, &mut file).await?;
-        Ok(path)
+        self.service.fetch(object, &self.room, name).await
     }
 
     /// Has a child do `task`.
@@ -95,20 +99,15 @@ impl Attempt {
                 let _ = progress.send(thousandths(name(phase), frames, total));
             })
         });
+        let nameless = |e: anyhow::Error| self.room.nameless(&format!("{e:#}"));
         let answer = ran.await.map_err(|e| Trouble::later("worker_failed", e.to_string()))?;
         match answer {
             Ok(value) => serde_json::from_value(value)
                 .map_err(|e| Trouble::never("bad_answer", format!("the child's answer: {e}"))),
             Err(Ended::Interrupted) => Err(Trouble::Stopped),
-            Err(Ended::Died(e)) => Err(Trouble::later("child_died", self.nameless(&e))),
-            Err(Ended::Failed(e)) => Err(Trouble::never("input_refused", self.nameless(&e))),
+            Err(Ended::Died(e)) => Err(Trouble::later("child_died", nameless(e))),
+            Err(Ended::Failed(e)) => Err(Trouble::never("input_refused", nameless(e))),
         }
-    }
-
-    /// An error of a child with no paths of this machine in it.
-    fn nameless(&self, error: &anyhow::Error) -> String {
-        let folder = self.room.file("").display().to_string();
-        format!("{error:#}").replace(&folder, "")
     }
 
     /// Where the objects of this attempt go.
@@ -169,18 +168,14 @@ fn name(phase: Phase) -> &'static str {
     }
 }
 
-fn staging(error: std::io::Error) -> Trouble {
-    Trouble::later("staging_unavailable", format!("the worker's folder: {error}"))
-}
-
 /// Reads a small file of the room.
 pub fn read(path: &Path) -> Result<Vec<u8>, Trouble> {
-    std::fs::read(path).map_err(staging)
+    Ok(std::fs::read(path)?)
 }
 
 impl From<std::io::Error> for Trouble {
     fn from(error: std::io::Error) -> Self {
-        staging(error)
+        Self::later("staging_unavailable", format!("the worker's folder: {error}"))
     }
 }
 

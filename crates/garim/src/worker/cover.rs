@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use pipeline::{Input, JobSpec, KeepSpec, RenderSpec, Report, Verdict};
 use redact::{Published, Shape};
 use serde_json::{Value, json};
-use store::{Error, NewVersion, ObjectPath, Scope, Standing, Version, VersionState, Video};
+use store::{Error, NewVersion, ObjectPath, Scope, Version, VersionState, Video};
 
 use super::{Attempt, Trouble};
 use crate::child::Task;
@@ -40,8 +40,7 @@ pub async fn recover(attempt: &Attempt) -> Result<(), Trouble> {
         let result = json!({"video": video.id, "superseded": true});
         return Ok(store.complete(&attempt.fence, &result, Timestamp::now()).await?);
     }
-    let options: MosaicOptions = serde_json::from_value(version.options.clone())
-        .map_err(|e| Trouble::never("bad_work", format!("options of the version: {e}")))?;
+    let options = options(&version)?;
     if video.has_original {
         let input = attempt.original(&video, "recover").await?;
         return cover(attempt, &video, input, &options).await;
@@ -58,6 +57,18 @@ pub async fn recover(attempt: &Attempt) -> Result<(), Trouble> {
             cover(attempt, &video, input, &nobody).await
         }
     }
+}
+
+/// How a version was made.
+fn options(version: &Version) -> Result<MosaicOptions, Trouble> {
+    serde_json::from_value(version.options.clone())
+        .map_err(|e| Trouble::never("bad_work", format!("options of the version: {e}")))
+}
+
+/// Whether somebody agrees to be seen in videos, now.
+async fn agrees(attempt: &Attempt, person: PersonId) -> Result<bool, Trouble> {
+    let store = &attempt.service.store;
+    Ok(store.standing(person, Scope::Videos, Timestamp::now()).await?.is_given())
 }
 
 /// What is needed to render the plan of an original on what was published of it; `None`: there is no plan.
@@ -89,8 +100,7 @@ async fn cover_by_plan(
     let store = &attempt.service.store;
     let mut cover_people = Vec::new();
     for person in store.shown(video.id, version.number).await? {
-        let consents = store.consents(person).await?;
-        if !Standing::of(&consents, Scope::Videos, Timestamp::now()).is_given() {
+        if !agrees(attempt, person).await? {
             cover_people.push(person.to_string());
         }
     }
@@ -102,7 +112,7 @@ async fn cover_by_plan(
         ..render_spec(attempt, input, options)
     };
     let report: Report = attempt.child(Task::Render(spec)).await?;
-    publish(attempt, video, options, Some(published.original_sha256), &report).await
+    publish(attempt, video, options, Some(published.original_sha256), &report, &[]).await
 }
 
 /// Renders a plan that a person has edited.
@@ -111,18 +121,14 @@ pub async fn render(attempt: &Attempt) -> Result<(), Trouble> {
     let video = attempt.video().await?;
     let store = &attempt.service.store;
     let version = store.version(video.id, work.version).await?;
-    let options: MosaicOptions = serde_json::from_value(version.options.clone())
-        .map_err(|e| Trouble::never("bad_work", format!("options of the version: {e}")))?;
+    let options = options(&version)?;
     let plan = attempt.fetch(&work.plan.parse()?, "edited.json").await?;
     let document = redact::PlanDocument::parse(&super::attempt::read(&plan)?)
         .map_err(|e| Trouble::never("bad_plan", e.to_string()))?;
     let mut cover_people = Vec::new();
     for name in document.people() {
         let agrees = match name.parse::<PersonId>() {
-            Ok(person) => {
-                let consents = store.consents(person).await?;
-                Standing::of(&consents, Scope::Videos, Timestamp::now()).is_given()
-            }
+            Ok(person) => agrees(attempt, person).await?,
             Err(_) => false,
         };
         if !agrees {
@@ -138,7 +144,7 @@ pub async fn render(attempt: &Attempt) -> Result<(), Trouble> {
     };
     let report: Report = attempt.child(Task::Render(spec)).await?;
     let plan_of = Some(report.input.sha256.clone());
-    publish_showing(attempt, &video, &options, plan_of, &report, &work.people).await
+    publish(attempt, &video, &options, plan_of, &report, &work.people).await
 }
 
 fn render_spec(attempt: &Attempt, input: Input, options: &MosaicOptions) -> RenderSpec {
@@ -186,7 +192,7 @@ async fn cover(
     };
     let report: Report = attempt.child(Task::Mosaic(spec)).await?;
     let plan_of = Some(report.input.sha256.clone());
-    publish(attempt, video, options, plan_of, &report).await
+    publish(attempt, video, options, plan_of, &report, &[]).await
 }
 
 /// The people to show who agree to it now, by their templates. In plans and reports they are called by their ids.
@@ -195,12 +201,7 @@ async fn kept(attempt: &Attempt, options: &MosaicOptions) -> Result<Vec<KeepSpec
     let owner = &attempt.job.owner;
     let mut people = Vec::new();
     if let Some(collection) = &options.collection {
-        match store.people(Some(owner), Some(collection)).await {
-            Ok(all) => people.extend(all),
-            // A collection that is gone has nobody who agrees.
-            Err(Error::NotFound { .. }) => {}
-            Err(error) => return Err(error.into()),
-        }
+        people.extend(attempt.members(collection).await?);
     }
     for person in &options.people {
         match store.person_of(owner, *person).await {
@@ -214,18 +215,8 @@ async fn kept(attempt: &Attempt, options: &MosaicOptions) -> Result<Vec<KeepSpec
     Ok(recognisable(store, &people).await?)
 }
 
-async fn publish(
-    attempt: &Attempt,
-    video: &Video,
-    options: &MosaicOptions,
-    plan_of: Option<String>,
-    report: &Report,
-) -> Result<(), Trouble> {
-    publish_showing(attempt, video, options, plan_of, report, &[]).await
-}
-
 /// Stores what the child made and publishes it; `by_hand` are shown besides those who were recognised.
-async fn publish_showing(
+async fn publish(
     attempt: &Attempt,
     video: &Video,
     options: &MosaicOptions,
@@ -258,7 +249,13 @@ async fn publish_showing(
         "warnings": report.warnings,
     });
     let store = &attempt.service.store;
-    store.publish(&attempt.fence, &new, &result, &attempt.actor(), Timestamp::now()).await?;
+    let now = Timestamp::now();
+    let published = store.publish(&attempt.fence, &new, &result, &attempt.actor(), now).await;
+    if published.is_err() {
+        // Nobody refers to the objects. If this fails as well, they take room and are not public.
+        let _ = store.discard_folder(&new.folder, now).await;
+    }
+    published?;
     Ok(())
 }
 

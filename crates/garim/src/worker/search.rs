@@ -4,9 +4,9 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 
 use jiff::Timestamp;
-use pipeline::{FaceLine, KeepSpec, SearchSpec, Searched};
+use pipeline::{FaceLine, SearchSpec, Searched};
 use serde_json::json;
-use store::{Error, ObjectPath};
+use store::ObjectPath;
 
 use super::{Attempt, Trouble};
 use crate::child::Task;
@@ -25,7 +25,9 @@ pub async fn run(attempt: &Attempt) -> Result<(), Trouble> {
     let work: SearchWork = attempt.work()?;
     let video = attempt.video().await?;
     let people = match &work.collection {
-        Some(collection) => people(attempt, collection).await?,
+        Some(collection) => {
+            recognisable(&attempt.service.store, &attempt.members(collection).await?).await?
+        }
         None => Vec::new(),
     };
     let input = attempt.original(&video, "search").await?;
@@ -77,14 +79,4 @@ fn sort(attempt: &Attempt) -> Result<(), Trouble> {
         out.flush()
     };
     sorted().map_err(|e| Trouble::later("staging_unavailable", format!("what was found: {e}")))
-}
-
-/// Everybody in a collection who agrees to be recognised in videos, by their ids.
-async fn people(attempt: &Attempt, collection: &str) -> Result<Vec<KeepSpec>, Trouble> {
-    let store = &attempt.service.store;
-    match store.people(Some(&attempt.job.owner), Some(collection)).await {
-        // A collection that is gone has nobody who agrees.
-        Err(Error::NotFound { .. }) => Ok(Vec::new()),
-        people => Ok(recognisable(store, &people?).await?),
-    }
 }

@@ -6,6 +6,9 @@
 #![allow(dead_code)] // Not every test that has this module needs all of it.
 #![allow(clippy::unwrap_used)] // In helpers of tests too: a panic is a failure with a place.
 
+#[path = "../servers/mod.rs"]
+pub mod servers;
+
 use std::path::PathBuf;
 
 use domain::{JobId, PersonId, VideoId};
@@ -71,7 +74,7 @@ pub async fn databases() -> Vec<Db> {
     let folder = dir.path().join("db");
     let url = format!("sqlite://{}", folder.join("garim.db").display());
     let mut databases = vec![open(Location::Folder(folder), &url, dir).await];
-    if let Some(url) = new_postgres().await {
+    if let Some(url) = servers::postgres().await {
         let location = Location::Postgres(url.clone().into());
         databases.push(open(location, &url, tempfile::tempdir().unwrap()).await);
     }
@@ -83,24 +86,6 @@ async fn open(location: Location, url: &str, dir: TempDir) -> Db {
     let store = Store::open(&location, &key).await.unwrap();
     let raw = AnyPool::connect(url).await.unwrap();
     Db { store, raw, location, key, _dir: dir }
-}
-
-/// The URL of a new, empty PostgreSQL database.
-pub async fn new_postgres() -> Option<String> {
-    let Ok(server) = std::env::var("GARIM_TEST_POSTGRES") else {
-        let required = std::env::var_os("GARIM_TEST_REQUIRED").is_some();
-        assert!(!required, "GARIM_TEST_POSTGRES is not set, and GARIM_TEST_REQUIRED is");
-        eprintln!("SKIPPED on PostgreSQL: GARIM_TEST_POSTGRES is not set");
-        return None;
-    };
-    sqlx::any::install_default_drivers();
-    let mut url: url::Url = server.parse().unwrap();
-    let name = format!("test_{}", Uuid::now_v7().simple());
-    let pool = AnyPool::connect(url.as_str()).await.unwrap();
-    pool.execute(AssertSqlSafe(format!("CREATE DATABASE {name}"))).await.unwrap();
-    pool.close().await;
-    url.set_path(&name);
-    Some(url.into())
 }
 
 /// A folder for a SQLite database that nobody opened yet.
@@ -140,6 +125,7 @@ pub fn new_video(length: u64) -> NewVideo {
         source: Source::Upload(length),
         original: Original::Keep,
         expires_at: None,
+        days: None,
     }
 }
 
