@@ -9,10 +9,9 @@ mod server;
 mod support;
 
 use std::net::TcpListener;
-use std::time::{Duration, Instant};
 
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
-use live::{PATIENCE, Service, on_disk, receive, two_people};
+use live::{Service, on_disk, receive, two_people, until_gone};
 use serde_json::{Value, json};
 use server::Answer;
 use support::Scratch;
@@ -81,11 +80,7 @@ fn a_search_says_when_and_where_and_who() {
     let found = s.path("data/objects/searches").join(&id);
     assert!(found.exists());
     service.delete(&format!("/v1/videos/{id}")).is(204);
-    let begun = Instant::now();
-    while found.exists() {
-        assert!(begun.elapsed() < PATIENCE, "what was found stayed");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    until_gone(&found, "what was found stayed");
     service.get(&path).problem(404, "not_found");
 }
 

@@ -11,9 +11,9 @@ mod support;
 use std::io::Write;
 use std::net::TcpStream;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use live::{HER_FACE, HIS_FACE, PATIENCE, Service, on_disk, two_people};
+use live::{HER_FACE, HIS_FACE, Service, on_disk, two_people, until, until_gone};
 use serde_json::{Value, json};
 use support::Scratch;
 
@@ -37,11 +37,10 @@ fn an_upload_that_breaks_off_goes_on_and_only_who_agreed_is_shown() {
     .unwrap();
     socket.write_all(&file[10_000..15_000]).unwrap();
     drop(socket);
-    let begun = Instant::now();
-    while service.offset(&upload) < 15_000 {
-        assert!(begun.elapsed() < PATIENCE, "what arrived was not kept");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    until(|| match service.offset(&upload) {
+        0..15_000 => Err("what arrived was not kept".to_owned()),
+        _ => Ok(()),
+    });
     service.append(&upload, 10_000, &file[10_000..]).problem(409, "upload_offset");
     service.append(&upload, 15_000, &file[15_000..]).is(204);
     let id = upload.rsplit('/').next().unwrap();
@@ -116,10 +115,7 @@ fn an_original_that_is_not_to_stay_is_destroyed_when_its_video_is_published() {
     let video = service.wait(&format!("/v1/videos/{id}"), |video| video["has_original"] == false);
     assert_eq!(video["published"]["version"], 1);
     let originals = s.path("data/objects/originals").join(&id);
-    let begun = Instant::now();
-    while originals.exists() {
-        assert!(begun.elapsed() < PATIENCE, "the objects of the original stayed");
-    }
+    until_gone(&originals, "the objects of the original stayed");
     service.post(&format!("/v1/videos/{id}/mosaic"), &json!({})).problem(409, "no_original");
 }
 
@@ -145,16 +141,14 @@ fn what_is_put_into_the_watched_folder_is_covered_and_published_by_itself() {
             service.server.ask("GET", path).key(&service.server.admin).header("Garim-User", "mina");
         ask.send().is(200).json()
     };
-    let begun = Instant::now();
-    let videos = loop {
+    let videos = until(|| {
         let videos = mina("/v1/videos");
         let items = videos["items"].as_array().unwrap();
         if items.len() == 2 && items.iter().all(|video| !video["published"].is_null()) {
-            break videos;
+            return Ok(videos);
         }
-        assert!(begun.elapsed() < PATIENCE, "{videos:#}\n{:#}", mina("/v1/jobs"));
-        std::thread::sleep(Duration::from_millis(100));
-    };
+        Err(format!("{videos:#}\n{:#}", mina("/v1/jobs")))
+    });
     for video in videos["items"].as_array().unwrap() {
         service.watch(video, "out.mp4");
         s.assert_covered("in.mp4", "out.mp4", HER_FACE);
@@ -174,9 +168,10 @@ fn what_is_put_into_the_watched_folder_is_covered_and_published_by_itself() {
         };
         files(&incoming) + files(&incoming.join("show"))
     };
-    while left() > 0 {
-        assert!(begun.elapsed() < PATIENCE, "what was taken up stayed in the clear");
-    }
+    until(|| match left() {
+        0 => Ok(()),
+        count => Err(format!("{count} files that were taken up stayed in the clear")),
+    });
 }
 
 #[test]

@@ -4,6 +4,7 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -34,6 +35,24 @@ pub fn two_people(s: &Scratch, name: &str) -> Vec<u8> {
 pub struct Service<'a> {
     s: &'a Scratch,
     pub server: Server,
+}
+
+/// Asks again and again, because the server is another process, until there is an answer. The last reason why there
+/// is none is that of the failure.
+pub fn until<T>(mut ask: impl FnMut() -> Result<T, String>) -> T {
+    let begun = Instant::now();
+    loop {
+        match ask() {
+            Ok(answer) => return answer,
+            Err(why) => assert!(begun.elapsed() < PATIENCE, "{why}"),
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Waits until there is no file or folder of this path.
+pub fn until_gone(path: &Path, why: &str) {
+    until(|| if path.exists() { Err(why.to_owned()) } else { Ok(()) });
 }
 
 impl<'a> Service<'a> {
@@ -105,15 +124,10 @@ impl<'a> Service<'a> {
 
     /// Waits until `path` gives something that `is` takes.
     pub fn wait(&self, path: &str, is: impl Fn(&Value) -> bool) -> Value {
-        let begun = Instant::now();
-        loop {
+        until(|| {
             let answer = self.get(path).is(200).json();
-            if is(&answer) {
-                return answer;
-            }
-            assert!(begun.elapsed() < PATIENCE, "{path}: {answer:#}");
-            std::thread::sleep(Duration::from_millis(50));
-        }
+            if is(&answer) { Ok(answer) } else { Err(format!("{path}: {answer:#}")) }
+        })
     }
 
     /// Waits until a job is over.
