@@ -121,10 +121,6 @@ pub struct Jobs {
     /// After this long without a sign of life, a job is given to another worker.
     pub lease: Duration,
     /// Times a job is tried.
-    #[allow(
-        dead_code,
-        reason = "read, and not yet followed: every job is tried `store`'s number of times"
-    )]
     pub attempts: u32,
 }
 

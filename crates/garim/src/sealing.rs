@@ -4,7 +4,7 @@ use bytes::Bytes;
 use domain::VideoId;
 use jiff::Timestamp;
 use sealed::{MAX_RECORD, SealKey};
-use store::{Error, ObjectPath, Part, seal_context};
+use store::{Error, NewJob, ObjectPath, Part, seal_context};
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
@@ -29,10 +29,12 @@ pub struct Sealer {
     start: u64,
     /// Stored, and not noted yet.
     parts: Vec<Part>,
+    /// What is to be done when all is there.
+    then: Option<NewJob>,
 }
 
 impl Sealer {
-    /// Goes on at byte `start`.
+    /// Goes on at byte `start`. When all of the original is there, `then` is to be done.
     ///
     /// # Errors
     /// When there is no such video, or its original was destroyed.
@@ -41,6 +43,7 @@ impl Sealer {
         owner: &str,
         video: VideoId,
         start: u64,
+        then: Option<NewJob>,
     ) -> Result<Self, Error> {
         let key = service.store.original_key(owner, video).await?;
         Ok(Self {
@@ -51,6 +54,7 @@ impl Sealer {
             buffer: Zeroizing::new(Vec::with_capacity(MAX_RECORD)),
             start,
             parts: Vec::new(),
+            then,
         })
     }
 
@@ -109,7 +113,8 @@ impl Sealer {
             return Ok(());
         }
         let parts = std::mem::take(&mut self.parts);
-        self.service.store.add_parts(&self.owner, self.video, &parts, Timestamp::now()).await?;
+        let (store, then) = (&self.service.store, self.then.as_ref());
+        store.add_parts(&self.owner, self.video, &parts, then, Timestamp::now()).await?;
         Ok(())
     }
 }

@@ -155,6 +155,8 @@ async fn work(attempt: &Attempt) -> Result<(), Trouble> {
         Kind::Recover => cover::recover(attempt).await,
         Kind::Search => search::run(attempt).await,
         Kind::Ingest => ingest::run(attempt).await,
+        Kind::AnalysePart => parts::analyse(attempt).await,
+        Kind::RenderPart => parts::render(attempt).await,
     }
 }
 

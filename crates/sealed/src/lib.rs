@@ -1,6 +1,6 @@
 //! Sealed originals: videos as they came, encrypted piece by piece, and read with seeks.
 //!
-//! What belongs here: the format, its keys, writing one record, reading all of them. What never does: where
+//! What belongs here: the format, its keys, writing them, reading them. What never does: where
 //! sealed files are kept, who may open them, what is in them.
 //!
 //! A sealed file is a sequence of records, each with at most [`MAX_RECORD`] bytes of plaintext:
@@ -18,6 +18,7 @@ mod key;
 mod reader;
 #[cfg(test)]
 mod tests;
+mod writer;
 
 use std::{fmt, io};
 
@@ -27,6 +28,7 @@ use serde::{Deserialize, Serialize};
 
 pub use key::SealKey;
 pub use reader::Reader;
+pub use writer::Writer;
 
 /// Most bytes of plaintext in a record.
 pub const MAX_RECORD: usize = 1 << 20;
@@ -91,6 +93,11 @@ pub fn seal(key: &SealKey, context: &str, offset: u64, plain: &[u8]) -> Result<V
     record.extend_from_slice(&nonce);
     record.extend_from_slice(&text);
     Ok(record)
+}
+
+/// Bytes of a record with so many of plaintext.
+fn sealed_len(plain: usize) -> u64 {
+    (LENGTH + NONCE + plain + TAG) as u64
 }
 
 /// What a record is bound to.

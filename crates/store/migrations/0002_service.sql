@@ -99,11 +99,12 @@ CREATE TABLE jobs (
     work          TEXT NOT NULL,
     tag           TEXT,
     priority      BIGINT NOT NULL,
-    -- waiting (for `pending` children), queued, running, done, failed, cancelled
+    -- waiting (for `pending` others), queued, running, done, failed, cancelled
     state         TEXT NOT NULL,
     run_at        BIGINT NOT NULL,
+    -- Number of the last claim, and how many claims count as tries.
     attempt       BIGINT NOT NULL,
-    max_attempts  BIGINT NOT NULL,
+    tries         BIGINT NOT NULL,
     worker        TEXT,
     lease_until   BIGINT,
     -- Thousandths of `phase` that are done.
@@ -114,12 +115,20 @@ CREATE TABLE jobs (
     result        TEXT,
     code          TEXT,
     message       TEXT,
+    -- The job that must be done before it.
     parent        TEXT,
+    -- The job that it is a part of.
+    part_of       TEXT,
+    -- The claim at which a job was split, in that job and in its parts; where that job is, as JSON.
+    round         BIGINT,
+    stage         TEXT,
+    -- How many jobs must be done before it goes on.
     pending       BIGINT NOT NULL,
     created_at    BIGINT NOT NULL,
     started_at    BIGINT,
     ended_at      BIGINT
 );
+CREATE INDEX jobs_part_of ON jobs (part_of);
 CREATE INDEX jobs_next ON jobs (state, priority, run_at);
 CREATE INDEX jobs_owner ON jobs (owner, id);
 CREATE INDEX jobs_video ON jobs (video);

@@ -55,6 +55,8 @@ pub struct Store {
     pub(crate) audit: SecretKey,
     /// Signs addresses of media.
     pub(crate) media: SecretKey,
+    /// Times a job is tried.
+    pub(crate) tries: i64,
     location: Location,
     woken: Arc<Topics>,
 }
@@ -120,6 +122,7 @@ impl Store {
             wrap: server.derive("garim wrap v1"),
             audit: server.derive("garim audit v1"),
             media: server.derive("garim media v1"),
+            tries: crate::jobs::ATTEMPTS,
             location: location.clone(),
             woken: Arc::new(topics),
         })

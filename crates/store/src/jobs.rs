@@ -5,6 +5,7 @@
 //! latest may change the job.
 
 mod job;
+mod split;
 
 use domain::{JobId, VideoId};
 use jiff::{SignedDuration, Timestamp};
@@ -17,9 +18,10 @@ use crate::videos::discard;
 use crate::{Error, Store, Topic};
 use job::{COLUMNS, job};
 pub use job::{Failure, Job, Kind, NewJob, State};
+pub use split::parts_folder;
 
-/// Attempts that a job gets.
-pub const ATTEMPTS: i64 = 3;
+/// Times a job is tried, unless [`Store::trying`] says otherwise.
+pub(crate) const ATTEMPTS: i64 = 3;
 /// Wait before the second attempt; it doubles with each.
 const FIRST_BACKOFF: SignedDuration = SignedDuration::from_secs(5);
 /// Longest wait before another attempt.
@@ -63,6 +65,13 @@ pub enum Retry {
 }
 
 impl Store {
+    /// The same, giving a job up after this many tries.
+    #[must_use]
+    pub fn trying(mut self, tries: u32) -> Self {
+        self.tries = tries.into();
+        self
+    }
+
     /// Adds a job.
     ///
     /// # Errors
@@ -87,20 +96,22 @@ impl Store {
     ) -> Result<Option<(Fence, Job)>, Error> {
         let millis = now.as_millisecond();
         // Looked at first without keeping anybody out: mostly there is nothing.
-        let next = "SELECT id FROM jobs WHERE attempt < max_attempts AND cancel = 0 \
+        let next = "SELECT id FROM jobs WHERE tries < $2 AND cancel = 0 \
              AND ((state = 'queued' AND run_at <= $1) OR (state = 'running' AND lease_until < $1)) \
              ORDER BY priority DESC, run_at, id LIMIT 1";
-        let idle = sqlx::query(next).bind(millis).fetch_optional(&self.pool).await?.is_none();
+        let idle = sqlx::query(next).bind(millis).bind(self.tries);
+        let idle = idle.fetch_optional(&self.pool).await?.is_none();
         if idle {
             return Ok(None);
         }
         let mut tx = self.begin().await?;
         let claim = format!(
-            "UPDATE jobs SET state = 'running', attempt = attempt + 1, worker = $2, lease_until = $3, \
-             started_at = $1, progress = 0, phase = NULL WHERE id = ({next} {{skip}}) RETURNING {COLUMNS}"
+            "UPDATE jobs SET state = 'running', attempt = attempt + 1, tries = tries + 1, worker = $3, \
+             lease_until = $4, started_at = $1, progress = 0, phase = NULL WHERE id = ({next} {{skip}}) RETURNING {COLUMNS}"
         );
         let row = sqlx::query(self.skipping(&claim))
             .bind(millis)
+            .bind(self.tries)
             .bind(worker)
             .bind((now + lease).as_millisecond())
             .fetch_optional(&mut *tx)
@@ -157,7 +168,7 @@ impl Store {
         let held = hold(&mut tx, fence).await?;
         if held.cancel {
             over(&mut tx, fence.job, End::Cancelled, now).await?;
-        } else if held.tries >= ATTEMPTS || retry == Retry::Never {
+        } else if held.tries >= self.tries || retry == Retry::Never {
             over(&mut tx, fence.job, End::Failed(failure), now).await?;
         } else {
             let wait = if retry == Retry::Now { SignedDuration::ZERO } else { backoff(held.tries) };
@@ -195,7 +206,7 @@ impl Store {
             over(&mut tx, fence.job, End::Cancelled, now).await?;
         } else {
             // The number of the claim is not given back: the fence would let two workers through.
-            let update = "UPDATE jobs SET state = 'queued', run_at = $1, max_attempts = max_attempts + 1, \
+            let update = "UPDATE jobs SET state = 'queued', run_at = $1, tries = tries - 1, \
                  worker = NULL, lease_until = NULL WHERE id = $2";
             let update = sqlx::query(update).bind(now.as_millisecond()).bind(fence.job.to_string());
             update.execute(&mut *tx).await?;
@@ -258,8 +269,9 @@ impl Store {
     pub async fn give_up(&self, now: Timestamp) -> Result<u64, Error> {
         let mut tx = self.begin().await?;
         let query = "SELECT id, cancel FROM jobs WHERE state = 'running' AND lease_until < $1 \
-             AND (attempt >= max_attempts OR cancel = 1) ORDER BY id LIMIT $2 {skip}";
-        let rows = sqlx::query(self.skipping(query)).bind(now.as_millisecond()).bind(SWEEP);
+             AND (tries >= $2 OR cancel = 1) ORDER BY id LIMIT $3 {skip}";
+        let rows = sqlx::query(self.skipping(query)).bind(now.as_millisecond());
+        let rows = rows.bind(self.tries).bind(SWEEP);
         let rows = rows.fetch_all(&mut *tx).await?;
         if rows.is_empty() {
             return Ok(0); // Wakes nobody.
@@ -290,7 +302,8 @@ impl Store {
         job(&row.fetch_optional(&self.pool).await?.ok_or_else(|| missing(id))?)
     }
 
-    /// At most `limit` jobs of a user before id `before`, newest first: all, or of one video.
+    /// At most `limit` jobs of a user before id `before`, newest first: all, or of one video. Parts of others are
+    /// not among them.
     ///
     /// # Errors
     /// When the database fails.
@@ -303,7 +316,7 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<Job>, Error> {
         let query = AssertSqlSafe(format!(
-            "SELECT {COLUMNS} FROM jobs WHERE owner = $1 AND ($2 = '' OR video = $2) \
+            "SELECT {COLUMNS} FROM jobs WHERE owner = $1 AND part_of IS NULL AND ($2 = '' OR video = $2) \
              AND ($3 = '' OR state = $3) AND ($4 = '' OR id < $4) ORDER BY id DESC LIMIT $5"
         ));
         let rows = sqlx::query(query)
@@ -335,6 +348,20 @@ pub(crate) async fn add(
     new: &NewJob,
     now: Timestamp,
 ) -> Result<JobId, Error> {
+    let job = insert(tx, new, None, now).await?;
+    let data = json!({"job": job, "kind": new.kind, "video": new.video, "tag": new.tag});
+    let subject = job.to_string();
+    emit(tx, NewEvent { owner: &new.owner, kind: "job.queued", subject, data }, now).await?;
+    Ok(job)
+}
+
+/// The same without telling anybody; `part_of`: the claim of the job that is split.
+async fn insert(
+    tx: &mut Transaction<'static, Any>,
+    new: &NewJob,
+    part_of: Option<&Fence>,
+    now: Timestamp,
+) -> Result<JobId, Error> {
     if let Some(tag) = &new.tag {
         check_text("the tag", tag)?;
     }
@@ -359,8 +386,8 @@ pub(crate) async fn add(
         }
     }
     let insert = "INSERT INTO jobs (id, owner, kind, video, work, tag, priority, state, run_at, attempt, \
-         max_attempts, progress, cancel, parent, pending, created_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0, $10, 0, 0, $11, $12, $9)";
+         tries, progress, cancel, parent, pending, part_of, round, created_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0, 0, 0, 0, $10, $11, $12, $13, $9)";
     sqlx::query(insert)
         .bind(job.to_string())
         .bind(&new.owner)
@@ -371,14 +398,12 @@ pub(crate) async fn add(
         .bind(new.priority)
         .bind(if pending == 0 { "queued" } else { "waiting" })
         .bind(millis)
-        .bind(ATTEMPTS)
         .bind(new.after.map(|id| id.to_string()))
         .bind(pending)
+        .bind(part_of.map(|fence| fence.job.to_string()))
+        .bind(part_of.map(|fence| fence.attempt))
         .execute(&mut **tx)
         .await?;
-    let data = json!({"job": job, "kind": new.kind, "video": new.video, "tag": new.tag});
-    let subject = job.to_string();
-    emit(tx, NewEvent { owner: &new.owner, kind: "job.queued", subject, data }, now).await?;
     Ok(job)
 }
 
@@ -393,7 +418,7 @@ pub(crate) enum End<'a> {
 pub(crate) struct Held {
     /// Whether it is to be stopped.
     pub cancel: bool,
-    /// Attempts that were used up, with this one.
+    /// How often it was tried, with this time.
     tries: i64,
 }
 
@@ -401,12 +426,10 @@ pub(crate) struct Held {
 pub(crate) async fn hold(tx: &mut Transaction<'static, Any>, fence: &Fence) -> Result<Held, Error> {
     // Changed, because a lease may be prolonged and so the row is not the writer's alone.
     let query = "UPDATE jobs SET progress = progress WHERE id = $1 AND attempt = $2 AND state = 'running' \
-         RETURNING cancel, max_attempts";
+         RETURNING cancel, tries";
     let row = sqlx::query(query).bind(fence.job.to_string()).bind(fence.attempt);
     let row = row.fetch_optional(&mut **tx).await?.ok_or(Error::Fenced)?;
-    // Claims that were handed back do not count.
-    let handed_back = row.try_get::<i64, _>(1)? - ATTEMPTS;
-    Ok(Held { cancel: row.try_get::<i64, _>(0)? != 0, tries: fence.attempt - handed_back })
+    Ok(Held { cancel: row.try_get::<i64, _>(0)? != 0, tries: row.try_get(1)? })
 }
 
 /// Ends a job in the transaction of what it changes, unless its worker lost it. Jobs that wait for it start, or
@@ -491,6 +514,10 @@ async fn over(
         _ => ("job.cancelled", json!({})),
     };
     told(tx, &job, kind, detail, now).await?;
+    split::whole_over(tx, &job, now).await?;
+    if let Some(whole) = job.part_of {
+        return split::part_over(tx, &job, whole, failure_of(&job), now).await;
+    }
     if matches!(job.state, State::Done(_)) {
         let ready = "UPDATE jobs SET pending = pending - 1, state = CASE WHEN pending <= 1 THEN 'queued' \
              ELSE state END WHERE parent = $1 AND state = 'waiting'";
@@ -509,6 +536,19 @@ async fn over(
     Ok(())
 }
 
+/// Why a job that is over did not succeed.
+fn failure_of(job: &Job) -> Option<Failure> {
+    match &job.state {
+        State::Done(_) => None,
+        State::Failed(failure) => Some(failure.clone()),
+        _ => Some(Failure {
+            code: "part_cancelled".to_owned(),
+            message: format!("part {} of it was cancelled", job.id),
+        }),
+    }
+}
+
+/// Tells what became of a job; of parts of one, nobody is told.
 async fn told(
     tx: &mut Transaction<'static, Any>,
     job: &Job,
@@ -516,6 +556,9 @@ async fn told(
     detail: Value,
     now: Timestamp,
 ) -> Result<(), Error> {
+    if job.part_of.is_some() {
+        return Ok(());
+    }
     let mut data = json!({"job": job.id, "kind": job.kind, "video": job.video, "tag": job.tag});
     if let (Value::Object(data), Value::Object(detail)) = (&mut data, detail) {
         data.extend(detail);

@@ -29,7 +29,7 @@ pub use db::{Location, Store, Topic};
 pub use error::Error;
 pub use events::Event;
 pub use idempotency::Before;
-pub use jobs::{Beat, Failure, Fence, Job, Kind, NewJob, Retry, State};
+pub use jobs::{Beat, Failure, Fence, Job, Kind, NewJob, Retry, State, parts_folder};
 pub use key::KeySource;
 pub use keys::{ApiKey, KeyScope, NewKey, Secret};
 pub use objects::{Contents, Object, ObjectPath, Objects, Place, S3Config};

@@ -3,7 +3,7 @@
 //! An original is sealed or gone: it arrives in parts that are encrypted with a key of its own before they are
 //! stored, and is destroyed by forgetting that key, in one transaction; its objects are swept up afterwards.
 
-use domain::VideoId;
+use domain::{JobId, VideoId};
 use jiff::{SignedDuration, Timestamp};
 use sealed::{SealKey, Sealed};
 use serde_json::{Value, json};
@@ -124,10 +124,24 @@ impl Store {
     /// # Errors
     /// [`Error::Quota`] when the user's space does not suffice, [`Error::Invalid`] for what makes no sense.
     pub async fn add_video(&self, new: &NewVideo, now: Timestamp) -> Result<VideoId, Error> {
+        Ok(self.add_video_and_jobs(new, &[], now).await?.0)
+    }
+
+    /// Stores a video, and jobs that follow one another on it; gives their ids.
+    ///
+    /// # Errors
+    /// As [`Store::add_video`] and [`Store::enqueue`].
+    pub async fn add_video_and_jobs(
+        &self,
+        new: &NewVideo,
+        jobs: &[NewJob],
+        now: Timestamp,
+    ) -> Result<(VideoId, Vec<JobId>), Error> {
         let mut tx = self.begin().await?;
-        let id = self.insert_video(&mut tx, new, now).await?;
-        self.commit(tx, &[Topic::Events]).await?;
-        Ok(id)
+        let video = self.insert_video(&mut tx, new, now).await?;
+        let jobs = add_chain(&mut tx, video, jobs, now).await?;
+        self.commit(tx, &[Topic::Jobs, Topic::Events]).await?;
+        Ok((video, jobs))
     }
 
     /// Takes up an object of the watched folder, unless it was taken up already: a video, and jobs that follow
@@ -158,11 +172,7 @@ impl Store {
         let video = self.insert_video(&mut tx, new, now).await?;
         let update = sqlx::query("UPDATE watched SET video = $1 WHERE object = $2");
         update.bind(video.to_string()).bind(object).execute(&mut *tx).await?;
-        let mut after = None;
-        for job in jobs {
-            let job = NewJob { video: Some(video), after, ..job.clone() };
-            after = Some(add(&mut tx, &job, now).await?);
-        }
+        add_chain(&mut tx, video, jobs, now).await?;
         self.commit(tx, &[Topic::Jobs, Topic::Events]).await?;
         Ok(Some(video))
     }
@@ -221,7 +231,7 @@ impl Store {
     }
 
     /// Notes parts that are stored, the first of which begins where the last ended. When all are there, the video
-    /// is stored. Gives how many bytes are there.
+    /// is stored, and the job `then` is to be done. Gives how many bytes are there.
     ///
     /// # Errors
     /// [`Error::OutOfPlace`] when somebody else brought that part meanwhile, or one does not begin where the one
@@ -232,6 +242,7 @@ impl Store {
         owner: &str,
         video: VideoId,
         parts: &[Part],
+        then: Option<&NewJob>,
         now: Timestamp,
     ) -> Result<u64, Error> {
         let Some(first) = parts.first() else {
@@ -282,8 +293,11 @@ impl Store {
             let data = json!({"video": video, "name": name, "bytes": length});
             let event = NewEvent { owner, kind: "video.stored", subject: video.to_string(), data };
             emit(&mut tx, event, now).await?;
+            if let Some(job) = then {
+                add(&mut tx, job, now).await?;
+            }
         }
-        self.commit(tx, &[Topic::Events]).await?;
+        self.commit(tx, &[Topic::Jobs, Topic::Events]).await?;
         Ok(unsigned(received))
     }
 
@@ -569,6 +583,21 @@ pub fn seal_context(video: VideoId) -> String {
 
 fn key_context(video: VideoId) -> String {
     format!("key of the original of {video}")
+}
+
+/// Adds jobs that follow one another on a video.
+async fn add_chain(
+    tx: &mut Transaction<'static, Any>,
+    video: VideoId,
+    jobs: &[NewJob],
+    now: Timestamp,
+) -> Result<Vec<JobId>, Error> {
+    let mut added = Vec::new();
+    for job in jobs {
+        let job = NewJob { video: Some(video), after: added.last().copied(), ..job.clone() };
+        added.push(add(tx, &job, now).await?);
+    }
+    Ok(added)
 }
 
 /// Marks objects, to be deleted when there is time.

@@ -277,14 +277,14 @@ async fn a_job_waits_for_the_one_before_it_and_fails_with_it() {
         let first = enqueue(store, new_job(Kind::Mosaic)).await;
         let second = enqueue(store, after(first)).await;
         let third = enqueue(store, after(second)).await;
-        assert_eq!(state(store, second).await, State::Waiting);
+        assert_eq!(state(store, second).await, State::Waiting(1));
         let fence = claim(store, 1).await;
         assert_eq!(fence.job, first);
         assert!(store.claim("w", LEASE, at(1)).await.unwrap().is_none());
         store.complete(&fence, &json!({}), at(2)).await.unwrap();
         let fence = claim(store, 2).await;
         assert_eq!(fence.job, second);
-        assert_eq!(state(store, third).await, State::Waiting);
+        assert_eq!(state(store, third).await, State::Waiting(1));
         store.fail(&fence, &broken(), Retry::Never, at(3)).await.unwrap();
         let State::Failed(failure) = state(store, third).await else { panic!() };
         assert_eq!(failure.code, "dependency_failed");

@@ -288,7 +288,7 @@ async fn an_original_outlives_its_grace_when_it_is_needed_again() {
         let grace = store::Original::DeleteAfter(jiff::SignedDuration::from_secs(100));
         let new = store::NewVideo { original: grace, ..support::new_video(10) };
         let video = store.add_video(&new, at(0)).await.unwrap();
-        store.add_parts(USER, video, &[support::part(video, 0, 10)], at(0)).await.unwrap();
+        store.add_parts(USER, video, &[support::part(video, 0, 10)], None, at(0)).await.unwrap();
         let job = store::NewJob { video: Some(video), ..support::new_job(Kind::Mosaic) };
         support::enqueue(store, job).await;
         let fence = support::claim(store, 0).await;

@@ -46,10 +46,10 @@ async fn an_upload_arrives_part_by_part_and_opens_with_its_key() {
         let original = store.original(USER, video, "w", "mosaic", at(0)).await;
         assert!(matches!(original, Err(Error::NoOriginal(_))), "it is still arriving");
         let parts = [part(video, 0, 30), part(video, 30, 30), part(video, 60, 40)];
-        assert_eq!(store.add_parts(USER, video, &parts[..2], at(1)).await.unwrap(), 60);
+        assert_eq!(store.add_parts(USER, video, &parts[..2], None, at(1)).await.unwrap(), 60);
         let state = store.video(USER, video).await.unwrap().state;
         assert_eq!(state, VideoState::Uploading { received: 60 });
-        assert_eq!(store.add_parts(USER, video, &parts[2..], at(2)).await.unwrap(), 100);
+        assert_eq!(store.add_parts(USER, video, &parts[2..], None, at(2)).await.unwrap(), 100);
         assert_eq!(store.video(USER, video).await.unwrap().state, VideoState::Stored);
         assert_eq!(last(store, "video.stored").await["bytes"], 100);
         let (sealed, found) = store.original(USER, video, "w", "mosaic", at(3)).await.unwrap();
@@ -68,8 +68,8 @@ async fn parts_that_do_not_fit_change_nothing() {
     on_both(async |db| {
         let store = &db.store;
         let video = store.add_video(&new_video(100), at(0)).await.unwrap();
-        store.add_parts(USER, video, &[part(video, 0, 30)], at(0)).await.unwrap();
-        let add = async |parts: &[store::Part]| store.add_parts(USER, video, parts, at(1)).await;
+        store.add_parts(USER, video, &[part(video, 0, 30)], None, at(0)).await.unwrap();
+        let add = async |parts: &[store::Part]| store.add_parts(USER, video, parts, None, at(1)).await;
         let place = |expected| move |e: &Error| matches!(e, Error::OutOfPlace { expected: x } if *x == expected);
         let invalid = |e: &Error| matches!(e, Error::Invalid { .. });
         assert!(place(30)(&add(&[part(video, 0, 30)]).await.unwrap_err()));
@@ -82,7 +82,7 @@ async fn parts_that_do_not_fit_change_nothing() {
         // Lengths whose sum comes out right by going round.
         let round = [part(video, 30, u64::MAX), part(video, 29, 71)];
         assert!(add(&round).await.is_err());
-        let other = store.add_parts("other", video, &[part(video, 30, 70)], at(1)).await;
+        let other = store.add_parts("other", video, &[part(video, 30, 70)], None, at(1)).await;
         assert!(is_missing(other));
         assert_eq!(received(store, video).await, 30);
         assert_eq!(db.number("SELECT COUNT(*) FROM parts").await, 1);
@@ -103,7 +103,7 @@ async fn a_part_that_comes_twice_at_once_is_stored_once() {
                 .map(|i| {
                     let store = stores[i % 2].clone();
                     let part = part(video, start, 10);
-                    tokio::spawn(async move { store.add_parts(USER, video, &[part], at(0)).await })
+                    tokio::spawn(async move { store.add_parts(USER, video, &[part], None, at(0)).await })
                 })
                 .collect();
             let mut stored = 0;
@@ -211,9 +211,9 @@ async fn an_original_is_destroyed_and_what_was_made_of_it_stays() {
         );
 
         let half = store.add_video(&new_video(100), at(0)).await.unwrap();
-        store.add_parts(USER, half, &[part(half, 0, 50)], at(0)).await.unwrap();
+        store.add_parts(USER, half, &[part(half, 0, 50)], None, at(0)).await.unwrap();
         store.destroy_original(USER, half, "studio key", at(1)).await.unwrap();
-        let rest = store.add_parts(USER, half, &[part(half, 50, 50)], at(2)).await;
+        let rest = store.add_parts(USER, half, &[part(half, 50, 50)], None, at(2)).await;
         assert!(matches!(rest, Err(Error::NoOriginal(_))), "one that is destroyed cannot go on");
     })
     .await;
@@ -226,7 +226,7 @@ async fn a_grace_period_begins_with_publishing() {
         let grace = Original::DeleteAfter(SignedDuration::from_secs(100));
         let new = NewVideo { original: grace, ..new_video(10) };
         let video = store.add_video(&new, at(0)).await.unwrap();
-        store.add_parts(USER, video, &[part(video, 0, 10)], at(0)).await.unwrap();
+        store.add_parts(USER, video, &[part(video, 0, 10)], None, at(0)).await.unwrap();
         assert_eq!(store.video(USER, video).await.unwrap().original, grace);
         assert_eq!(store.expire_videos(at(10_000)).await.unwrap(), 0);
         enqueue(store, NewJob { video: Some(video), ..new_job(Kind::Mosaic) }).await;
@@ -253,7 +253,7 @@ async fn uploads_are_given_up_when_nothing_comes_any_more() {
         let taken = NewVideo { source: Source::Object("incoming/a.mp4".into()), ..new_video(1) };
         let taken = store.add_video(&taken, at(0)).await.unwrap();
         let done = stored(store).await;
-        store.add_parts(USER, slow, &[part(slow, 0, 10)], hours(23)).await.unwrap();
+        store.add_parts(USER, slow, &[part(slow, 0, 10)], None, hours(23)).await.unwrap();
         assert_eq!(store.expire_videos(hours(24)).await.unwrap(), 1);
         assert!(is_missing(store.video(USER, silent).await));
         for video in [slow, taken, done] {
@@ -276,12 +276,12 @@ async fn videos_are_deleted_when_their_time_is_over() {
         let expires_at: Option<Timestamp> = Some(days(2));
         let short = NewVideo { expires_at, ..new_video(10) };
         let short = store.add_video(&short, at(0)).await.unwrap();
-        store.add_parts(USER, short, &[part(short, 0, 10)], at(0)).await.unwrap();
+        store.add_parts(USER, short, &[part(short, 0, 10)], None, at(0)).await.unwrap();
         let other = store.add_video(&other, at(0)).await.unwrap();
         assert_eq!(store.video(USER, kept).await.unwrap().expires_at, Some(days(7)));
         assert_eq!(store.video(USER, short).await.unwrap().expires_at, expires_at);
         assert_eq!(store.video("other", other).await.unwrap().expires_at, None);
-        store.add_parts("other", other, &[part(other, 0, 1)], at(0)).await.unwrap();
+        store.add_parts("other", other, &[part(other, 0, 1)], None, at(0)).await.unwrap();
         assert_eq!(store.expire_videos(days(2)).await.unwrap(), 1);
         assert!(is_missing(store.video(USER, short).await));
         assert_eq!(store.expire_videos(days(7)).await.unwrap(), 1);
@@ -350,13 +350,13 @@ async fn an_object_is_taken_up_again_from_the_start() {
         assert!(matches!(set, Err(Error::Quota { .. })));
         store.set_length(USER, video, 80).await.unwrap();
         let first = part(video, 0, 40);
-        store.add_parts(USER, video, std::slice::from_ref(&first), at(1)).await.unwrap();
+        store.add_parts(USER, video, std::slice::from_ref(&first), None, at(1)).await.unwrap();
         assert!(is_missing(store.set_length(USER, video, 90).await), "it is being taken up");
         store.forget_parts(video, at(2)).await.unwrap();
         assert_eq!(received(store, video).await, 0);
         store.set_length(USER, video, 90).await.unwrap();
         let parts = [part(video, 0, 40), part(video, 40, 50)];
-        store.add_parts(USER, video, &parts, at(3)).await.unwrap();
+        store.add_parts(USER, video, &parts, None, at(3)).await.unwrap();
         // What sweeps up the first attempt must not take the second with it.
         assert_eq!(store.garbage(10).await.unwrap(), [first.object]);
         store.forget_parts(video, at(4)).await.unwrap();

@@ -59,7 +59,8 @@ pub fn config(args: &ConfigArgs, listen: Option<SocketAddr>) -> Result<Config> {
 /// Opens the database that the settings name.
 pub async fn open(config: &Config) -> Result<Store> {
     let (location, name) = location(config)?;
-    Store::open(&location, &server_key(&config.data)).await.with_context(|| name)
+    let store = Store::open(&location, &server_key(&config.data)).await.with_context(|| name)?;
+    Ok(store.trying(config.jobs.attempts))
 }
 
 /// Where the database is, and what to call it in messages. Makes the data folder.

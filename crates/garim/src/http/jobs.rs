@@ -32,8 +32,12 @@ pub fn routes() -> OpenApiRouter<Arc<App>> {
 pub struct JobView {
     #[schema(value_type = String, format = Uuid)]
     id: JobId,
-    /// `mosaic`, `render`, `search`, `recover` or `ingest`.
+    /// `mosaic`, `render`, `search`, `recover` or `ingest`; of parts of long videos `analyse_part` or `render_part`.
     kind: &'static str,
+    /// The job that it is a part of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = Uuid)]
+    part_of: Option<JobId>,
     #[schema(value_type = Option<String>, format = Uuid)]
     video: Option<VideoId>,
     /// What the user calls it.
@@ -55,8 +59,11 @@ pub struct JobView {
 #[serde(tag = "name", rename_all = "snake_case")]
 #[schema(as = JobState)]
 enum StateView {
-    /// Another job must be done first.
-    Waiting,
+    /// Other jobs must be done first: the one before it, or the parts that a long video was split into.
+    Waiting {
+        /// How many.
+        left: i64,
+    },
     /// To be done at that time or later.
     Queued {
         #[schema(value_type = String, format = DateTime)]
@@ -97,7 +104,7 @@ impl From<Job> for JobView {
     fn from(job: Job) -> Self {
         let failure = |f: store::Failure| FailureView { code: f.code, message: f.message };
         let state = match job.state {
-            JobState::Waiting => StateView::Waiting,
+            JobState::Waiting(left) => StateView::Waiting { left },
             JobState::Queued { run_at, last } => {
                 StateView::Queued { run_at, last_failure: last.map(failure) }
             }
@@ -114,6 +121,7 @@ impl From<Job> for JobView {
         Self {
             id: job.id,
             kind,
+            part_of: job.part_of,
             video,
             tag,
             priority,

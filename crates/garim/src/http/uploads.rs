@@ -266,17 +266,20 @@ async fn receive(
     left: u64,
     body: Body,
 ) -> Result<u64, Problem> {
-    let mut sealer = Sealer::open(&app.service(), &owner, video, start).await?;
+    let probe = NewJob {
+        owner: owner.clone(),
+        kind: Kind::Ingest,
+        video: Some(video),
+        work: json!({}),
+        tag: None,
+        priority: 0,
+        after: None,
+    };
+    let mut sealer = Sealer::open(&app.service(), &owner, video, start, Some(probe)).await?;
     let took = take(&mut sealer, body.into_data_stream(), left).await;
     // What has arrived is kept, however it ended.
     let received = sealer.finish().await?;
     took?;
-    if received == start + left {
-        let work = json!({});
-        let (kind, video) = (Kind::Ingest, Some(video));
-        let probe = NewJob { owner, kind, video, work, tag: None, priority: 0, after: None };
-        app.store.enqueue(&probe, Timestamp::now()).await?;
-    }
     Ok(received)
 }
 

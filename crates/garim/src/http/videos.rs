@@ -284,23 +284,23 @@ async fn create(
         expires_at: new.expires_at,
         days: app.config.retention.days,
     };
-    let video = app.store.add_video(&video, now).await?;
-    let job = NewJob {
+    let ingest = NewJob {
         owner: owner.to_owned(),
         kind: Kind::Ingest,
-        video: Some(video),
+        video: None,
         work: json!({}),
         tag: None,
         priority: 0,
         after: None,
     };
-    let ingest = app.store.enqueue(&job, now).await?;
+    let mut jobs = vec![ingest.clone()];
     if let Some(options) = new.mosaic {
         let work = serde_json::to_value(options).map_err(Problem::internal)?;
-        let job = NewJob { kind: Kind::Mosaic, work, after: Some(ingest), ..job };
-        app.store.enqueue(&job, now).await?;
+        jobs.push(NewJob { kind: Kind::Mosaic, work, ..ingest });
     }
-    accepted(&app, owner, ingest).await
+    let (_, jobs) = app.store.add_video_and_jobs(&video, &jobs, now).await?;
+    let ingest = jobs.first().ok_or_else(|| Problem::internal("no job was added"))?;
+    accepted(&app, owner, *ingest).await
 }
 
 /// List videos, newest first.

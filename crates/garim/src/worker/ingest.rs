@@ -58,7 +58,7 @@ async fn take(attempt: &Attempt, video: &Video) -> Result<(), Trouble> {
         return Err(Trouble::never("input_refused", format!("{object}: is empty")));
     }
     service.store.set_length(owner, video.id, length).await?;
-    let mut sealer = Sealer::open(service, owner, video.id, 0).await?;
+    let mut sealer = Sealer::open(service, owner, video.id, 0, None).await?;
     let mut done = 0;
     for source in &sources {
         let mut contents = service.objects.stream(source, None).await?;

@@ -24,12 +24,23 @@ pub enum Kind {
     Recover,
     /// Take up an object as a sealed original.
     Ingest,
+    /// Find faces in a part of a long video.
+    AnalysePart,
+    /// Cover a part of a long video.
+    RenderPart,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::Mosaic, Self::Render, Self::Search, Self::Recover, Self::Ingest];
+    pub const ALL: [Self; 7] = [
+        Self::Mosaic,
+        Self::Render,
+        Self::Search,
+        Self::Recover,
+        Self::Ingest,
+        Self::AnalysePart,
+        Self::RenderPart,
+    ];
 
     /// As it is stored and shown.
     pub fn name(self) -> &'static str {
@@ -39,6 +50,8 @@ impl Kind {
             Self::Search => "search",
             Self::Recover => "recover",
             Self::Ingest => "ingest",
+            Self::AnalysePart => "analyse_part",
+            Self::RenderPart => "render_part",
         }
     }
 
@@ -78,8 +91,8 @@ pub struct Failure {
 /// Where a job is.
 #[derive(Clone, Debug, PartialEq)]
 pub enum State {
-    /// Another job must be done first.
-    Waiting,
+    /// Other jobs must be done first: so many, the one before it or its parts.
+    Waiting(i64),
     /// To be done at that time or later; after an attempt that failed, with the reason.
     Queued {
         /// Not earlier than this.
@@ -112,7 +125,7 @@ impl State {
     /// As it is stored and shown.
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Waiting => "waiting",
+            Self::Waiting(_) => "waiting",
             Self::Queued { .. } => "queued",
             Self::Running { .. } => "running",
             Self::Done(_) => "done",
@@ -148,6 +161,10 @@ pub struct Job {
     pub state: State,
     /// How often it was begun.
     pub attempt: i64,
+    /// The job that it is a part of.
+    pub part_of: Option<JobId>,
+    /// Where a job is that was split, and at which claim it was: see [`crate::Store::split`].
+    pub stage: Option<(i64, Value)>,
     /// When it was made.
     pub created_at: Timestamp,
     /// When its last attempt began.
@@ -158,13 +175,19 @@ pub struct Job {
 
 /// What is read of a row.
 pub(super) const COLUMNS: &str = "id, owner, kind, video, work, tag, priority, state, run_at, attempt, worker, \
-     lease_until, progress, phase, cancel, result, code, message, created_at, started_at, ended_at";
+     lease_until, progress, phase, cancel, result, code, message, part_of, round, stage, pending, \
+     created_at, started_at, ended_at";
 
 /// The job in a row of [`COLUMNS`].
 pub(super) fn job(row: &AnyRow) -> Result<Job, Error> {
     let text = |name| row.try_get::<Option<String>, _>(name);
     let json = |name, text: String| serde_json::from_str(&text).map_err(|_| Error::Damaged(name));
     let video = text("video")?.map(|id| id.parse().map_err(|_| Error::Damaged("video")));
+    let part_of = text("part_of")?.map(|id| id.parse().map_err(|_| Error::Damaged("part_of")));
+    let stage = match (row.try_get::<Option<i64>, _>("round")?, text("stage")?) {
+        (Some(round), Some(stage)) => Some((round, json("stage", stage)?)),
+        _ => None,
+    };
     Ok(Job {
         id: id(row, "id")?,
         owner: row.try_get("owner")?,
@@ -175,6 +198,8 @@ pub(super) fn job(row: &AnyRow) -> Result<Job, Error> {
         priority: row.try_get("priority")?,
         state: state(row)?,
         attempt: row.try_get("attempt")?,
+        part_of: part_of.transpose()?,
+        stage,
         created_at: time(row, "created_at")?.ok_or(Error::Damaged("created_at"))?,
         started_at: time(row, "started_at")?,
         ended_at: time(row, "ended_at")?,
@@ -188,7 +213,7 @@ fn state(row: &AnyRow) -> Result<State, Error> {
         Ok(code.map(|code| Failure { code, message: message.unwrap_or_default() }))
     };
     Ok(match row.try_get::<String, _>("state")?.as_str() {
-        "waiting" => State::Waiting,
+        "waiting" => State::Waiting(row.try_get("pending")?),
         "queued" => State::Queued {
             run_at: time(row, "run_at")?.ok_or(Error::Damaged("run_at"))?,
             last: failure()?,

@@ -137,7 +137,7 @@ pub fn part(video: VideoId, start: u64, length: u64) -> Part {
 /// A video whose original of 100 bytes is there.
 pub async fn stored(store: &Store) -> VideoId {
     let video = store.add_video(&new_video(100), at(0)).await.unwrap();
-    store.add_parts(USER, video, &[part(video, 0, 100)], at(0)).await.unwrap();
+    store.add_parts(USER, video, &[part(video, 0, 100)], None, at(0)).await.unwrap();
     video
 }
 
