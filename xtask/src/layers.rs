@@ -18,7 +18,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("garim-vision", &["garim-domain"]),
     ("garim-redact", &["garim-domain"]),
     ("garim-store", &["garim-domain", "garim-sealed"]),
-    ("garim-media", &["garim-domain", "garim-redact"]),
+    ("garim-media", &["garim-domain", "garim-sealed", "garim-redact"]),
     (
         "garim-pipeline",
         &["garim-domain", "garim-sealed", "garim-vision", "garim-redact", "garim-media"],

@@ -1,10 +1,12 @@
 //! Groups of pictures.
 
+use serde::{Deserialize, Serialize};
+
 use crate::Pts;
 
 /// A group of pictures that decodes on its own and is shown before all that follow it: from one IDR
 /// picture (ITU-T H.264, 3.69) up to the next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gop {
     /// When its first picture is shown.
     pub start: Pts,

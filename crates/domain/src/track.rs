@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Point, Pts, Rect};
 
 /// A face found in one frame, in coded pixels.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Detection {
     /// Extent of the face, forehead to chin.
     pub rect: Rect,
@@ -25,7 +25,7 @@ impl Detection {
 }
 
 /// Whether a detector that fails on other things than the first one sees a face there too.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SecondOpinion {
     /// It did not look, or the face is too small for it.
     #[default]
@@ -41,7 +41,7 @@ pub enum SecondOpinion {
 pub struct PersonIx(pub usize);
 
 /// A face was compared with the gallery. The embedding itself is not kept.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Sighting {
     /// Index into [`Finding::faces`].
     pub face: usize,
@@ -53,7 +53,7 @@ pub struct Sighting {
 
 /// What was found in one frame that was looked at. "No faces" is an empty `Finding`; "not looked
 /// at" is the absence of one.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Finding {
     /// Faces, all detectors merged, best score first.
     pub faces: Vec<Detection>,
@@ -64,7 +64,7 @@ pub struct Finding {
 }
 
 /// What the first detector noticed too weakly for a face. Where there is not even that, there is none.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Faint {
     /// Extents in coded pixels.
     pub rects: Vec<Rect>,

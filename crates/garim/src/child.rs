@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use pipeline::{
-    EnrolSpec, Input, JobSpec, Phase, PhotoSearchSpec, Progress, RenderSpec, SearchSpec, TrackSpec,
-    VerifySpec,
+    EnrolSpec, Input, JobSpec, PartSpec, Phase, PhotoSearchSpec, Progress, RenderSpec, SearchSpec,
+    TrackSpec, VerifySpec,
 };
 use rustix::process::{
     DumpableBehavior, Resource, Rlimit, Signal, set_dumpable_behavior,
@@ -32,6 +32,8 @@ pub enum Task {
     /// Without an output: analyse only.
     Mosaic(JobSpec),
     Render(RenderSpec),
+    /// One step of a job that is done in parts.
+    Part(PartSpec),
     Verify(VerifySpec),
     /// Looks at photos of somebody who is to be enrolled.
     Examine(EnrolSpec),
@@ -259,6 +261,7 @@ fn work(task: &Task, tell: &mut dyn FnMut(Progress)) -> Result<serde_json::Value
     Ok(match task {
         Task::Mosaic(spec) => serde_json::to_value(pipeline::run(spec, tell)?)?,
         Task::Render(spec) => serde_json::to_value(pipeline::render_plan(spec, tell)?)?,
+        Task::Part(spec) => serde_json::to_value(pipeline::step(spec, tell)?)?,
         Task::Verify(spec) => serde_json::to_value(pipeline::verify(spec, tell)?)?,
         Task::Examine(spec) => serde_json::to_value(pipeline::examine(spec)?)?,
         Task::ExamineTrack(spec) => serde_json::to_value(pipeline::examine_track(spec, tell)?)?,

@@ -122,6 +122,8 @@ pub struct Jobs {
     pub lease: Duration,
     /// Times a job is tried.
     pub attempts: u32,
+    /// Videos at least twice as long are split into parts of about so many seconds, for many workers; 0: never.
+    pub part_seconds: u32,
 }
 
 #[derive(Debug)]
@@ -323,6 +325,7 @@ fn jobs(root: &mut Section) -> Jobs {
         workers: s.number("workers", 0..=64, 1),
         lease: s.seconds("lease_seconds", 5..=600, 30),
         attempts: s.number("attempts", 1..=20, 3),
+        part_seconds: s.number("part_seconds", 0..=3600, 60),
     })
 }
 

@@ -3,7 +3,7 @@
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 use domain::{JobId, VideoId};
@@ -19,6 +19,16 @@ pub struct Service {
     pub store: Store,
     pub objects: Objects,
     pub staging: Arc<Staging>,
+}
+
+/// File of an original in a room.
+pub const ORIGINAL: &str = "original";
+
+/// An original in a room.
+pub struct Original {
+    pub input: Input,
+    /// Which one it is: another upload or conversion has another.
+    pub source: String,
 }
 
 /// Who reads an original, and why: for the log.
@@ -44,18 +54,21 @@ impl Service {
         Access { owner, actor, why }: Access<'_>,
         room: &Room,
         fetched: impl Fn(u64, u64) -> Result<(), E>,
-    ) -> Result<Input, E> {
+    ) -> Result<Original, E> {
         let now = Timestamp::now();
         let (sealed, parts) = self.store.original(owner, video, actor, why, now).await?;
         let count = parts.len() as u64;
         fetched(0, count)?;
-        let path = room.file("original");
-        let mut file = tokio::fs::File::create_new(&path).await?;
-        for (part, done) in parts.iter().zip(1..) {
-            self.objects.download(&part.object.parse()?, &mut file).await?;
-            fetched(done, count)?;
+        let source = parts.first().map_or(String::new(), |part| part.object.clone());
+        let path = room.file(ORIGINAL);
+        if !self.staging.lend_original(&source, &path) {
+            let mut file = tokio::fs::File::create_new(&path).await?;
+            for (part, done) in parts.iter().zip(1..) {
+                self.objects.download(&part.object.parse()?, &mut file).await?;
+                fetched(done, count)?;
+            }
         }
-        Ok(Input { path, sealed: Some(sealed) })
+        Ok(Original { input: Input { path, sealed: Some(sealed) }, source })
     }
 
     /// Brings an object into a room, as file `name`.
@@ -79,6 +92,8 @@ impl Service {
 /// with the process; what a killed one left, the next one sweeps.
 pub struct Staging {
     folder: PathBuf,
+    /// Which original is at hand.
+    original: Mutex<Option<String>>,
     // Holds the lock that says that somebody still works here.
     _lock: File,
 }
@@ -99,7 +114,32 @@ impl Staging {
         let lock = lock.with_context(|| path.display().to_string())?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive)
             .with_context(|| format!("{}: cannot be locked", path.display()))?;
-        Ok(Self { folder, _lock: lock })
+        Ok(Self { folder, original: Mutex::new(None), _lock: lock })
+    }
+
+    /// Puts the original `source` at `path`, if it is at hand: as another name of the same file.
+    fn lend_original(&self, source: &str, path: &Path) -> bool {
+        let original = self.original.lock().unwrap_or_else(PoisonError::into_inner);
+        original.as_deref() == Some(source)
+            && fs::hard_link(self.folder.join(ORIGINAL), path).is_ok()
+    }
+
+    /// Keeps an original at hand, and no other: the parts of a long video that one worker does do not each fetch
+    /// all of it.
+    pub fn keep_original(&self, Original { input, source }: &Original) {
+        let mut original = self.original.lock().unwrap_or_else(PoisonError::into_inner);
+        let file = self.folder.join(ORIGINAL);
+        let _ = fs::remove_file(&file);
+        // Where this fails, it is fetched again.
+        *original = fs::hard_link(&input.path, file).is_ok().then(|| source.clone());
+    }
+
+    /// Keeps none: nobody needs it just now.
+    pub fn forget_original(&self) {
+        let mut original = self.original.lock().unwrap_or_else(PoisonError::into_inner);
+        if original.take().is_some() {
+            let _ = fs::remove_file(self.folder.join(ORIGINAL));
+        }
     }
 
     /// A new folder for one attempt of a job; removed when dropped.

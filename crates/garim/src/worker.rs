@@ -6,6 +6,7 @@
 mod attempt;
 mod cover;
 mod ingest;
+mod parts;
 mod search;
 
 use std::convert::Infallible;
@@ -41,6 +42,8 @@ pub struct Settings {
     pub lease: SignedDuration,
     /// What this worker calls itself.
     pub name: String,
+    /// Seconds of a part of a long video; 0: one worker does all of it.
+    pub part_seconds: u32,
 }
 
 /// Does jobs until `stopping`; then hands back what it has.
@@ -69,7 +72,10 @@ async fn serve(service: Service, settings: Settings, stopping: CancellationToken
                 carry_out(&service, &settings, fence, job, &stopping).await;
                 continue;
             }
-            Ok(None) => LOOK_EVERY,
+            Ok(None) => {
+                service.staging.forget_original();
+                LOOK_EVERY
+            }
             Err(error) => {
                 tracing::warn!(%error, "jobs cannot be claimed");
                 AFTER_ERROR
@@ -105,7 +111,7 @@ async fn carry_out(
     tracing::info!(job = %job.id, kind = job.kind.name(), attempt = fence.attempt, "job started");
     let halt = Arc::new(AtomicBool::new(false));
     let (progress, told) = watch::channel((None, 0));
-    let attempt = match Attempt::new(service, fence, job, Arc::clone(&halt), progress) {
+    let attempt = match Attempt::new(service, settings, fence, job, Arc::clone(&halt), progress) {
         Ok(attempt) => attempt,
         Err(trouble) => return report(service, &fence, Err(trouble), None).await,
     };
@@ -155,8 +161,7 @@ async fn work(attempt: &Attempt) -> Result<(), Trouble> {
         Kind::Recover => cover::recover(attempt).await,
         Kind::Search => search::run(attempt).await,
         Kind::Ingest => ingest::run(attempt).await,
-        Kind::AnalysePart => parts::analyse(attempt).await,
-        Kind::RenderPart => parts::render(attempt).await,
+        Kind::AnalysePart | Kind::RenderPart => parts::part(attempt).await,
     }
 }
 

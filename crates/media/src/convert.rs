@@ -158,7 +158,9 @@ fn transcode(
     while let Some(item) = reader.next()? {
         match item {
             Item::Audio(audio) => writer.audio(audio)?,
-            Item::Copied(_) => return Err(MediaError::NotSpliced("groups nobody asked for")),
+            Item::Copied(_) | Item::Skipped(_) => {
+                return Err(MediaError::NotSpliced("groups nobody asked for"));
+            }
             Item::Frame(decoded) => {
                 progress(decoded.frame.pts.seconds(), info.duration);
                 for packet in encoder.encode_uncovered(decoded.frame, decoded.duration)? {

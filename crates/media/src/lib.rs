@@ -3,8 +3,9 @@
 //! What belongs here: every call into FFmpeg and every `unsafe` block of the file path, behind a
 //! safe interface that keeps the chain `Packet -> Frame -> Redacted -> Encoded`: the encoder takes
 //! only [`redact::Redacted`], the writer takes only [`Encoded`], [`Audio`], and [`Copied`] packets
-//! together with the [`redact::Cleared`] that is good for them. The one exception is
-//! [`convert`], which covers nothing and says so.
+//! together with the [`redact::Cleared`] that is good for them. Encoded pictures go from process to
+//! process sealed ([`ChunkWriter`], [`ChunkReader`]). The one exception is [`convert`], which covers
+//! nothing and says so.
 //! What never does: deciding what is covered, detectors, threads of the pipeline, the network.
 
 #![allow(unsafe_code)]
@@ -14,6 +15,7 @@
 
 mod aac;
 mod avio;
+mod chunk;
 mod clock;
 mod convert;
 mod damage;
@@ -33,6 +35,7 @@ mod sys;
 mod writer;
 
 pub use avio::{Bytes, Input};
+pub use chunk::{ChunkReader, ChunkWriter};
 pub use convert::{Converted, convert};
 pub use encoder::{EncodeSettings, Encoded, VideoEncoder};
 pub use error::MediaError;
@@ -41,6 +44,6 @@ pub use info::{AudioInfo, Codec, MediaInfo, VideoInfo};
 pub use packets::{Kind, PacketInfo, Packets};
 pub use reader::{Audio, Decoded, Item, ReadStats, Reader, Streams};
 pub use source::probe;
-pub use splice::{Copied, Section, Splice};
+pub use splice::{Copied, Pass, Section, Splice};
 pub use sys::{ffmpeg_version, has_x264, init};
 pub use writer::{AudioPlan, Writer};

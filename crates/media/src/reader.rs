@@ -5,6 +5,7 @@ use std::ptr;
 
 use domain::{Frame, Gop, Pts, TimeBase};
 use ffmpeg_sys_the_third as ff;
+use serde::{Deserialize, Serialize};
 
 use crate::avio::Input;
 use crate::clock::Clock;
@@ -13,7 +14,7 @@ use crate::gops::{Facts, Indexer, NotCopied};
 use crate::muxer::Parameters;
 use crate::picture::{self, Copier};
 use crate::source::{MAX_PIXELS, Source};
-use crate::splice::{self, Copied, Route, Router, Section, Splice};
+use crate::splice::{self, Copied, Pass, Passed, Router, Section, Splice};
 use crate::sys::{self, AGAIN, AvFrame, CodecContext, Packet, check};
 use crate::writer::AudioPlan;
 use crate::{MediaError, MediaInfo};
@@ -41,6 +42,8 @@ pub enum Item {
     Audio(Audio),
     /// A group of pictures, as it is in the file; only from a reader that splices.
     Copied(Copied),
+    /// A group of pictures was passed over: its place. Only from a reader that splices.
+    Skipped(usize),
 }
 
 /// A decoded picture and what the decoder thinks of it.
@@ -62,7 +65,7 @@ pub struct Audio {
 }
 
 /// What happened while reading.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReadStats {
     /// Pictures the file should hold: its index's count, or the packets seen.
     pub expected: u64,
@@ -74,6 +77,18 @@ pub struct ReadStats {
     pub errors: u64,
     /// Pictures whose time stamp was missing or not after the one before, moved by a tick or more.
     pub retimed: u64,
+}
+
+impl ReadStats {
+    /// Adds those of another part of the same file.
+    pub fn add(&mut self, other: Self) {
+        let Self { expected, frames, damaged, errors, retimed } = other;
+        self.expected += expected;
+        self.frames += frames;
+        self.damaged += damaged;
+        self.errors += errors;
+        self.retimed += retimed;
+    }
 }
 
 /// A packet that was read.
@@ -188,7 +203,7 @@ impl Reader {
         })
     }
 
-    /// Hands on the packets of some groups as they are, from the start; the others are decoded.
+    /// Hands on the packets of some groups as they are, or passes them over, from the start; the others are decoded.
     /// `reorder`: the most pictures that one in a copied group is decoded early by.
     pub fn splice(&mut self, sections: Vec<Section>, reorder: usize) -> Result<Splice, NotCopied> {
         let par = self.source.parameters(self.video).map_err(|_| NotCopied::Codec)?;
@@ -357,8 +372,8 @@ impl Reader {
         match self.read()? {
             Read::End => {
                 self.drain()?;
-                let ended = self.router.as_mut().and_then(Router::take);
-                Ok(ended.map(|group| self.copied(group)))
+                let ended = self.router.as_mut().and_then(Router::end);
+                Ok(ended.map(|group| self.passed(group)))
             }
             Read::Video if self.router.is_some() => self.route(),
             Read::Video => {
@@ -407,31 +422,37 @@ impl Reader {
     /// Sends a packet on its way; gives the group that ended before it, if it is to be copied.
     fn route(&mut self) -> Result<Option<Item>, MediaError> {
         let Some(router) = &mut self.router else { return Ok(None) };
-        let (route, ended) = router.route(&self.packet);
-        match route {
-            Route::Decode => {
+        let (pass, ended) = router.route(&self.packet);
+        match pass {
+            // Nothing that anybody wants comes any more, unless it is sound.
+            Pass::Skip if router.is_done() && self.audio.is_none() => self.drain()?,
+            Pass::Decode => {
                 self.decoding = true;
                 self.send()?;
             }
-            Route::Copy if self.decoding => {
-                // Its frames come before this packet, which waits where it is.
-                self.drain_into(State::Switching)?;
-            }
-            Route::Copy => self.hold()?,
+            // Its frames come before this packet, which waits where it is.
+            Pass::Copy | Pass::Skip if self.decoding => self.drain_into(State::Switching)?,
+            Pass::Copy | Pass::Skip => self.pass()?,
         }
-        Ok(ended.map(|group| self.copied(group)))
+        Ok(ended.map(|group| self.passed(group)))
     }
 
-    fn copied(&mut self, group: Copied) -> Item {
-        self.stats.frames += group.frames();
-        Item::Copied(group)
+    fn passed(&mut self, group: Passed) -> Item {
+        match group {
+            Passed::Skipped(at) => Item::Skipped(at),
+            Passed::Copied(group) => {
+                self.stats.frames += group.frames();
+                Item::Copied(group)
+            }
+        }
     }
 
-    fn hold(&mut self) -> Result<(), MediaError> {
+    /// Does not decode the packet.
+    fn pass(&mut self) -> Result<(), MediaError> {
         let packet = self.packet.take()?;
         self.packets += 1;
-        let held = self.router.as_mut().and_then(|router| router.hold(packet));
-        held.ok_or_else(|| self.source.input("changed while it was read"))
+        let taken = self.router.as_mut().and_then(|router| router.take(packet));
+        taken.ok_or_else(|| self.source.input("changed while it was read"))
     }
 
     /// The decoder gave all it had of a run: makes it ready for another, and goes on with the
@@ -442,7 +463,7 @@ impl Reader {
         self.damage = Damage::new();
         self.decoding = false;
         self.state = State::Reading;
-        self.hold()
+        self.pass()
     }
 
     fn send(&mut self) -> Result<(), MediaError> {

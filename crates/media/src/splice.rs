@@ -1,5 +1,5 @@
 //! Smart rendering: groups of pictures that nothing is covered in are copied, packet by packet; the
-//! runs between them are encoded again. Both kinds share one H.264 track.
+//! runs between them are encoded again, here or elsewhere ([`crate::ChunkReader`]). Both kinds share one H.264 track.
 //!
 //! The encoder numbers its parameter sets as the source does not, so that the track's header holds
 //! both. Decoding times are computed anew for the whole track, because a run encoded here has other
@@ -23,8 +23,19 @@ pub struct Section {
     pub start: Pts,
     /// `seq` of its first frame.
     pub first: u64,
-    /// Whether its packets are handed on as they are; else they are decoded.
-    pub copy: bool,
+    /// What becomes of it.
+    pub pass: Pass,
+}
+
+/// What a reader does with a group of pictures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pass {
+    /// Its pictures are decoded.
+    Decode,
+    /// Its packets are handed on as they are.
+    Copy,
+    /// It is passed over.
+    Skip,
 }
 
 /// The packets of one group, as they are in the file. A [`crate::Writer`] takes them only with leave
@@ -106,49 +117,73 @@ pub(crate) struct Router {
     hash: GopHash,
     /// The section of the last frame that came out, and how many of it did.
     numbered: Option<(usize, u64)>,
+    /// Groups from here on are all passed over.
+    end: usize,
 }
 
-/// Where a packet goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Route {
-    Decode,
-    Copy,
+/// A group that was not decoded and is at its end.
+pub(crate) enum Passed {
+    Copied(Copied),
+    /// The group of this place.
+    Skipped(usize),
 }
 
 impl Router {
     pub(crate) fn new(sections: Vec<Section>) -> Self {
         let hash = GopHash::new();
-        Self { sections, at: None, shown: 0, held: Vec::new(), hash, numbered: None }
+        let wanted = sections.iter().rposition(|section| section.pass != Pass::Skip);
+        let end = wanted.map_or(0, |at| at + 1);
+        Self { sections, at: None, shown: 0, held: Vec::new(), hash, numbered: None, end }
     }
 
-    /// Where `packet` goes; with it the group that ended before it, if that is to be copied.
-    pub(crate) fn route(&mut self, packet: &Packet) -> (Route, Option<Copied>) {
+    /// What is to be done with `packet`; with it the group that ended before it, if that was not decoded.
+    pub(crate) fn route(&mut self, packet: &Packet) -> (Pass, Option<Passed>) {
         let facts = Facts::of(packet.get());
         let mut ended = None;
         let open = self.at.map(|_| self.shown);
         if gops::starts_group(gops::is_idr(packet.data()), open) {
-            ended = self.take();
+            ended = self.end();
             self.at = Some(self.at.map_or(0, |at| at + 1));
             self.shown = 0;
         }
         self.shown += usize::from(!facts.hidden);
-        let copy = self.at.and_then(|at| self.sections.get(at)).is_some_and(|section| section.copy);
-        (if copy { Route::Copy } else { Route::Decode }, ended)
+        (self.pass(), ended)
     }
 
-    /// Keeps a packet until its group is complete. `None`: the group is larger than the analysis
-    /// can have seen it.
-    pub(crate) fn hold(&mut self, packet: Packet) -> Option<()> {
+    /// Whether all packets from here on are passed over.
+    pub(crate) fn is_done(&self) -> bool {
+        self.at.is_some_and(|at| at >= self.end)
+    }
+
+    /// What is to be done with the packets of the group that is open.
+    fn pass(&self) -> Pass {
+        let section = self.at.and_then(|at| self.sections.get(at));
+        section.map_or(Pass::Decode, |section| section.pass)
+    }
+
+    /// Takes a packet that is not decoded: keeps it until its group is complete, or passes it over.
+    /// `None`: the group is larger than the analysis can have seen it.
+    pub(crate) fn take(&mut self, packet: Packet) -> Option<()> {
+        if self.pass() == Pass::Skip {
+            return Some(());
+        }
         self.hash.add(packet.data());
         self.held.push(packet);
         (!gops::is_too_large(self.held.len(), &self.hash)).then_some(())
     }
 
-    /// The group that is complete, if any.
-    pub(crate) fn take(&mut self) -> Option<Copied> {
-        let (at, packets) = (self.at?, std::mem::take(&mut self.held));
-        let sha256 = std::mem::replace(&mut self.hash, GopHash::new()).finish();
-        (!packets.is_empty()).then_some(Copied { at, sha256, packets })
+    /// Ends the group that is open; gives it if it was not decoded.
+    pub(crate) fn end(&mut self) -> Option<Passed> {
+        let at = self.at?;
+        match self.pass() {
+            Pass::Decode => None,
+            Pass::Skip => Some(Passed::Skipped(at)),
+            Pass::Copy => {
+                let packets = std::mem::take(&mut self.held);
+                let sha256 = std::mem::replace(&mut self.hash, GopHash::new()).finish();
+                Some(Passed::Copied(Copied { at, sha256, packets }))
+            }
+        }
     }
 
     /// The `seq` of the next frame that came out of the decoder, by its time, and whether it is the
@@ -224,7 +259,8 @@ mod tests {
     #[test]
     fn frames_are_numbered_by_their_group() {
         let base = TimeBase::new(1, 25).unwrap();
-        let section = |ticks, first| Section { start: Pts::new(ticks, base), first, copy: false };
+        let section =
+            |ticks, first| Section { start: Pts::new(ticks, base), first, pass: Pass::Decode };
         let mut router = Router::new(vec![section(0, 0), section(10, 7), section(20, 9)]);
         let numbers: Vec<_> = [0, 1, 10, 11, 12, 25].map(|ticks| router.number(ticks)).into();
         let want = [(0, true), (1, false), (7, true), (8, false), (9, false), (9, true)];

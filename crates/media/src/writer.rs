@@ -1,6 +1,7 @@
 //! MP4 files out of redacted video and untouched sound.
 
 use std::ffi::CString;
+use std::io::{Read, Seek};
 use std::path::Path;
 use std::ptr;
 
@@ -12,7 +13,7 @@ use crate::aac::AacTranscoder;
 use crate::muxer::{Muxer, Parameters, mp4_carries};
 use crate::splice::{self, Copied, DecodingTimes, Splice};
 use crate::sys::{self, Packet, rational};
-use crate::{Audio, Encoded, MediaError, VideoEncoder, VideoInfo};
+use crate::{Audio, ChunkReader, Encoded, MediaError, VideoEncoder, VideoInfo};
 
 /// How the main audio travels from a reader to a writer.
 pub struct AudioPlan {
@@ -170,8 +171,23 @@ impl Writer {
     /// # Errors
     /// [`MediaError::NotSpliced`] if its parameter sets are not those in the header.
     pub fn use_encoder(&mut self, encoder: &VideoEncoder) -> Result<(), MediaError> {
+        self.takes(encoder.parameter_sets())
+    }
+
+    /// Says that pictures from here on come from `chunk`, which may have been made on another machine.
+    ///
+    /// # Errors
+    /// [`MediaError::NotSpliced`] if its parameter sets are not those in the header, or this is no spliced track.
+    pub fn use_chunk<R: Read + Seek>(&mut self, chunk: &ChunkReader<R>) -> Result<(), MediaError> {
+        match self.splice {
+            Some(_) => self.takes(chunk.parameter_sets()),
+            None => Err(MediaError::NotSpliced("a chunk that nobody asked for")),
+        }
+    }
+
+    fn takes(&self, parameter_sets: &[u8]) -> Result<(), MediaError> {
         match &self.splice {
-            Some(spliced) if spliced.parameter_sets != encoder.parameter_sets() => {
+            Some(spliced) if spliced.parameter_sets != parameter_sets => {
                 Err(MediaError::NotSpliced("parameter sets"))
             }
             _ => Ok(()),

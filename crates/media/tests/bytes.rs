@@ -50,7 +50,7 @@ fn read(input: Input<'_>) -> Result<Content, MediaError> {
         match item {
             Item::Frame(d) => frames.push((d.frame.pts.ticks, d.frame.planes[0].data.clone())),
             Item::Audio(_) => sound += 1,
-            Item::Copied(_) => panic!("nothing is copied here"),
+            Item::Copied(_) | Item::Skipped(_) => panic!("nothing is copied here"),
         }
     }
     Ok((frames, sound))

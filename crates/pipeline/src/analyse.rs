@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use domain::{Finding, Frame, Gop, Orientation, Pts, Rect, Sighting, Size, Track};
+use domain::{Finding, Frame, Gop, Orientation, PersonIx, Pts, Rect, Sighting, Size, Track};
 use media::{Decoded, Item, NotCopied, ReadStats, Reader};
 use redact::{Analysis, Policy, RedactionPlan, Seen, ShownSpan};
+use serde::{Deserialize, Serialize};
 use vision::gallery::MIN_FACE;
 use vision::thumbnail::{self, Thumbnail};
 use vision::track::{Followed, Observation};
@@ -67,7 +68,57 @@ pub struct Analysed {
     pub kept: Option<Vec<Decoded>>,
 }
 
+/// What was seen in a video, or in a part of one; nobody has followed anything yet.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Looked {
+    size: Size,
+    seats: Vec<Seat>,
+    /// By frame.
+    findings: Vec<Option<Finding>>,
+    pub(crate) stats: ReadStats,
+    /// Thumbnails of the first and the last frame, by which parts are put together.
+    edges: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Looked {
+    /// Puts what was seen in the next part of the same video behind this one.
+    pub(crate) fn append(&mut self, mut next: Self) {
+        if let (Some(seat), Some((_, last)), Some((first, _))) =
+            (next.seats.first_mut(), &self.edges, &next.edges)
+        {
+            seat.difference = thumbnail::difference(last, first);
+        }
+        self.findings.resize_with(self.seats.len(), || None);
+        self.findings.append(&mut next.findings);
+        self.seats.append(&mut next.seats);
+        self.stats.add(next.stats);
+        self.edges = match (self.edges.take(), next.edges) {
+            (Some((first, _)), Some((_, last))) => Some((first, last)),
+            (here, next) => here.or(next),
+        };
+    }
+
+    /// Number of frames.
+    pub(crate) fn frames(&self) -> u64 {
+        self.seats.len() as u64
+    }
+
+    /// Has the people under other numbers; whom `number` does not know was not recognised.
+    pub(crate) fn renumber(&mut self, number: impl Fn(PersonIx) -> Option<PersonIx>) {
+        for finding in self.findings.iter_mut().flatten() {
+            finding.sightings.retain_mut(|sighting| match number(sighting.person) {
+                Some(person) => {
+                    sighting.person = person;
+                    true
+                }
+                None => false,
+            });
+        }
+    }
+}
+
 /// What is known of a frame when it leaves the decoder.
+#[derive(Debug, Serialize, Deserialize)]
 struct Seat {
     pts: Pts,
     seen: Seen,
@@ -99,6 +150,20 @@ pub fn analyse(
     analyst: &Analyst<'_>,
     progress: &mut dyn FnMut(u64),
 ) -> Result<Analysed, JobError> {
+    let mut kept = Kept::new(analyst.memory);
+    let looked = look(&mut reader, detectors, analyst, &mut kept, progress)?;
+    let analysed = conclude(looked, reader.gops(), analyst);
+    Ok(Analysed { kept: kept.all(), ..analysed })
+}
+
+/// The same without following what was seen.
+pub(crate) fn look(
+    reader: &mut Reader,
+    detectors: Vec<Box<dyn Detector>>,
+    analyst: &Analyst<'_>,
+    kept: &mut Kept,
+    progress: &mut dyn FnMut(u64),
+) -> Result<Looked, JobError> {
     let video = &reader.info().video;
     let (size, orientation) = (video.size, video.orientation);
     let (work_in, work_out) = bounded::<Work>(WAITING);
@@ -116,14 +181,12 @@ pub fn analyse(
         }
         drop((work_out, found_in));
         let collector = spawn(scope, "collect", move || collect(&found_out, &told_in))?;
-        let (mut steady, mut kept) = (Steady::new(told_out), Kept::new(analyst.memory));
-        let seats = feed(&mut reader, &mut schedule, &mut steady, &mut kept, &work_in, progress);
+        let (mut steady, mut scenes) = (Steady::new(told_out), Scenes::default());
+        let seats = feed(reader, &mut schedule, &mut steady, &mut scenes, kept, &work_in, progress);
         drop((work_in, steady));
         let findings = collector.join().map_err(|_| JobError::Panicked("collect"))??;
         let seats = seats?;
-        let stats = reader.stats();
-        let analysed = conclude(seats, findings, size, stats, reader.gops(), analyst);
-        Ok(Analysed { kept: kept.all(), ..analysed })
+        Ok(Looked { size, seats, findings, stats: reader.stats(), edges: scenes.edges() })
     })
 }
 
@@ -133,16 +196,19 @@ fn feed(
     reader: &mut Reader,
     schedule: &mut Schedule,
     steady: &mut Steady,
+    scenes: &mut Scenes,
     kept: &mut Kept,
     work: &Sender<Work>,
     progress: &mut dyn FnMut(u64),
 ) -> Result<Vec<Seat>, JobError> {
     let mut seats: Vec<Seat> = Vec::new();
-    let mut scenes = Scenes::default();
     let mut waiting: Option<(Decoded, bool)> = None;
     let mut held: Option<Held> = None;
     loop {
-        let next = next_frame(reader)?;
+        let mut next = next_frame(reader)?;
+        if let Some(decoded) = &mut next {
+            decoded.frame.seq = seats.len() as u64; // Of a part: its place in that.
+        }
         let scene = next.as_ref().map(|d| scenes.next(&d.frame)).transpose()?;
         let goes_on = scene.is_some_and(|(_, fresh)| !fresh);
         // A frame can be judged only when the time of the one after it is known.
@@ -184,7 +250,7 @@ pub(crate) fn next_frame(reader: &mut Reader) -> Result<Option<Decoded>, JobErro
     loop {
         match reader.next()? {
             Some(Item::Frame(decoded)) => return Ok(Some(decoded)),
-            Some(Item::Audio(_) | Item::Copied(_)) => {}
+            Some(Item::Audio(_) | Item::Copied(_) | Item::Skipped(_)) => {}
             None => return Ok(None),
         }
     }
@@ -193,6 +259,7 @@ pub(crate) fn next_frame(reader: &mut Reader) -> Result<Option<Decoded>, JobErro
 /// Notices new scenes while the frames go by, by their thumbnails.
 #[derive(Default)]
 struct Scenes {
+    first: Option<Thumbnail>,
     last: Option<Thumbnail>,
     recent: Vec<f32>,
 }
@@ -202,6 +269,7 @@ impl Scenes {
     fn next(&mut self, frame: &Frame) -> Result<(f32, bool), JobError> {
         let now = thumbnail::thumbnail(frame)?;
         let difference = self.last.as_ref().map(|last| thumbnail::difference(last, &now));
+        self.first.get_or_insert(now);
         self.last = Some(now);
         let Some(difference) = difference else { return Ok((0.0, true)) };
         let fresh = cuts::maybe(&self.recent, difference);
@@ -210,6 +278,11 @@ impl Scenes {
         }
         self.recent.push(difference);
         Ok((difference, fresh))
+    }
+
+    /// Thumbnails of the first and the last frame.
+    fn edges(&self) -> Option<(Vec<u8>, Vec<u8>)> {
+        Some((self.first?.to_vec(), self.last?.to_vec()))
     }
 }
 
@@ -318,14 +391,12 @@ fn collect(
 }
 
 /// Tracks, identities and the plan, from what was seen.
-fn conclude(
-    seats: Vec<Seat>,
-    mut findings: Vec<Option<Finding>>,
-    size: Size,
-    stats: ReadStats,
+pub(crate) fn conclude(
+    looked: Looked,
     gops: Result<Vec<Gop>, NotCopied>,
     analyst: &Analyst<'_>,
 ) -> Analysed {
+    let Looked { size, seats, mut findings, stats, .. } = looked;
     findings.resize_with(seats.len(), || None);
     let differences: Vec<f32> = seats.iter().map(|s| s.difference).collect();
     let cut = cuts::find(&differences);

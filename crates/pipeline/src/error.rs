@@ -50,6 +50,9 @@ pub enum JobError {
         /// The number asked for.
         track: u32,
     },
+    /// What the steps of a job in parts say does not fit together.
+    #[error("part {0} of the video is not what was cut; run the job again")]
+    NoPart(usize),
     /// A thread of the job panicked: a bug, and nothing was written.
     #[error(
         "internal error: the {0} thread panicked; please report it with the input's `garim probe`"

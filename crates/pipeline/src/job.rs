@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use media::{EncodeSettings, MediaError, Reader, Streams};
-use redact::{EffectKind, Model, PlanHeader, Policy, Shape};
+use redact::{EffectKind, Model, PlanDocument, PlanHeader, Policy, Shape};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use vision::models::{self, Installed};
@@ -237,7 +237,6 @@ impl Job<'_> {
         self.spec.keep.iter().map(|keep| keep.name.clone()).collect()
     }
 
-    /// Writes the files that go with the output, and the report.
     fn finish(
         self,
         analysed: &Analysed,
@@ -245,18 +244,47 @@ impl Job<'_> {
         sheet: Option<Sheet>,
         times: Times,
     ) -> Result<Report, JobError> {
+        let names = self.names();
+        let ending =
+            Ending { spec: self.spec, installed: self.installed, input: self.input, names };
+        ending.finish(analysed, rendered, sheet, times)
+    }
+}
+
+/// What the end of a job needs to know of it.
+pub(crate) struct Ending<'a> {
+    pub(crate) spec: &'a JobSpec,
+    pub(crate) installed: &'a Installed,
+    pub(crate) input: FileHash,
+    /// Names of the people to keep, by their numbers.
+    pub(crate) names: Vec<String>,
+}
+
+impl Ending<'_> {
+    /// The plan as it is written.
+    pub(crate) fn document(&self, analysed: &Analysed) -> Result<PlanDocument, JobError> {
+        let header = PlanHeader {
+            tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+            input_sha256: self.input.sha256.clone(),
+            input_name: self.input.name(),
+            models: used(self.installed)?,
+            people: self.names.clone(),
+        };
+        Ok(analysed.plan.document(&header, &analysed.followed.tracks))
+    }
+
+    /// Writes the files that go with the output, and the report.
+    pub(crate) fn finish(
+        self,
+        analysed: &Analysed,
+        rendered: &Rendered,
+        sheet: Option<Sheet>,
+        times: Times,
+    ) -> Result<Report, JobError> {
         let spec = self.spec;
-        let models = used(self.installed)?;
         let plan = match &spec.plan {
             Some(path) => {
-                let header = PlanHeader {
-                    tool_version: env!("CARGO_PKG_VERSION").to_owned(),
-                    input_sha256: self.input.sha256.clone(),
-                    input_name: self.input.name(),
-                    models: models.clone(),
-                    people: self.names(),
-                };
-                write_json(path, &analysed.plan.document(&header, &analysed.followed.tracks))?;
+                write_json(path, &self.document(analysed)?)?;
                 Some(FileHash { path: path.clone(), sha256: sha256(path)? })
             }
             None => None,
@@ -269,8 +297,9 @@ impl Job<'_> {
             (None, Some(plan)) => plan.clone(),
             (None, None) => return Err(JobError::NothingToWrite(spec.input.path.clone())),
         };
-        let names = self.names();
-        Ok(Report::new(analysed, rendered, &names, &self.input, output, plan, models, &times))
+        let models = used(self.installed)?;
+        let (names, input) = (&self.names, &self.input);
+        Ok(Report::new(analysed, rendered, names, input, output, plan, models, &times))
     }
 }
 

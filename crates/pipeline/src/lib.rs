@@ -7,6 +7,7 @@
 //! ```text
 //! analyse: decode -> detect (one worker a core) -> tracks, identities -> RedactionPlan
 //! render:  decode -> paint -> encode -> mux
+//! parts:   both, cut at IDR pictures, each part in a process of its own
 //! search:  the first pass of analyse -> lines of faces
 //! verify:  decode both files -> detect and compare (one worker a core) -> VerifyReport
 //! ```
@@ -18,6 +19,7 @@ mod error;
 mod input;
 mod job;
 mod kept;
+mod parts;
 mod photo;
 mod poster;
 mod recover;
@@ -39,6 +41,7 @@ pub use enrol::{
 pub use error::JobError;
 pub use input::Input;
 pub use job::{JobSpec, Phase, Progress, Speed, run};
+pub use parts::{Hidden, PartRendered, PartSpec, SealTo, SeenParts, Step, Stepped, step};
 pub use replan::{RenderSpec, render_plan};
 pub use report::{
     ByHand, CoveredWhole, FileHash, FrameCounts, Report, ReviewSpan, TrackReport, Verdict,

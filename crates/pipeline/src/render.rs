@@ -7,8 +7,8 @@ use std::thread;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use domain::Frame;
 use media::{
-    Copied, Decoded, EncodeSettings, Item, MediaError, MediaInfo, NotCopied, ReadStats, Reader,
-    Section, Splice, Streams, VideoEncoder, Writer,
+    Copied, Decoded, EncodeSettings, Item, MediaError, MediaInfo, NotCopied, Pass, ReadStats,
+    Reader, Section, Splice, Streams, VideoEncoder, Writer,
 };
 use redact::{Cover, Painter, Reason, Redacted, RedactionPlan};
 
@@ -88,7 +88,7 @@ pub(crate) fn render(
 }
 
 /// What becomes of each group of pictures, or why all are encoded.
-fn sections(order: &Order<'_>) -> Result<Vec<Section>, String> {
+pub(crate) fn sections(order: &Order<'_>) -> Result<Vec<Section>, String> {
     let plan = order.plan;
     if !order.smart {
         return Err("asked for".to_owned());
@@ -99,10 +99,16 @@ fn sections(order: &Order<'_>) -> Result<Vec<Section>, String> {
     if plan.gops().len() == 0 {
         return Err("the plan lists no groups of pictures".to_owned());
     }
-    let section = |(at, (start, first))| Section { start, first, copy: plan.is_clear(at) };
+    let section = |(at, (start, first))| {
+        let pass = if plan.is_clear(at) { Pass::Copy } else { Pass::Decode };
+        Section { start, first, pass }
+    };
     let sections: Vec<Section> = plan.gops().enumerate().map(section).collect();
-    let copied: u64 =
-        (0..).zip(&sections).filter(|(_, s)| s.copy).map(|(at, _)| plan.gop_frames(at)).sum();
+    let copied: u64 = (0..)
+        .zip(&sections)
+        .filter(|(_, s)| s.pass == Pass::Copy)
+        .map(|(at, _)| plan.gop_frames(at))
+        .sum();
     if (copied as f64) < LEAST_COPIED * plan.len() as f64 || copied == 0 {
         return Err("most groups of pictures hold something to cover".to_owned());
     }
@@ -117,7 +123,8 @@ fn render_spliced(
 ) -> Result<Rendered, JobError> {
     let mut reader = Reader::open(order.input.open()?, Streams::VideoAndAudio, order.to_8bit)?;
     let groups = sections.len() as u64;
-    let copied: Vec<usize> = (0..sections.len()).filter(|&at| sections[at].copy).collect();
+    let copied: Vec<usize> =
+        (0..sections.len()).filter(|&at| sections[at].pass == Pass::Copy).collect();
     let splice = open_splice(&mut reader, sections.clone(), order.plan)?;
     let track = Track::open(order, &reader, Some(splice))?;
     let mut done = run(order, reader, track, None, progress)?;
@@ -150,7 +157,7 @@ fn open_splice(
 fn show(order: &Order<'_>, mut sections: Vec<Section>, sheet: &mut Sheet) -> Result<(), JobError> {
     for (at, section) in sections.iter_mut().enumerate() {
         let frames = section.first..section.first + order.plan.gop_frames(at);
-        section.copy = !sheet.wants(frames);
+        section.pass = if sheet.wants(frames) { Pass::Decode } else { Pass::Skip };
     }
     let mut reader = Reader::open(order.input.open()?, Streams::Video, order.to_8bit)?;
     open_splice(&mut reader, sections, order.plan)?;
@@ -158,13 +165,16 @@ fn show(order: &Order<'_>, mut sections: Vec<Section>, sheet: &mut Sheet) -> Res
 }
 
 /// A further pass for the poster alone, if its frame is in a group that was copied.
-fn poster_of_copied(order: &Order<'_>, mut sections: Vec<Section>) -> Result<(), JobError> {
+pub(crate) fn poster_of_copied(
+    order: &Order<'_>,
+    mut sections: Vec<Section>,
+) -> Result<(), JobError> {
     let mut reader = Reader::open(order.input.open()?, Streams::Video, order.to_8bit)?;
     let info = reader.info().clone();
     let Some(mut poster) = Poster::new(order.poster, order.plan, &info) else { return Ok(()) };
     for (at, section) in sections.iter_mut().enumerate() {
-        section.copy =
-            !(section.first..section.first + order.plan.gop_frames(at)).contains(&poster.seq());
+        let frames = section.first..section.first + order.plan.gop_frames(at);
+        section.pass = if frames.contains(&poster.seq()) { Pass::Decode } else { Pass::Skip };
     }
     open_splice(&mut reader, sections, order.plan)?;
     let mut painter = Painter::new();
@@ -177,7 +187,7 @@ fn poster_of_copied(order: &Order<'_>, mut sections: Vec<Section>) -> Result<(),
     Err(changed(order))
 }
 
-fn changed(order: &Order<'_>) -> JobError {
+pub(crate) fn changed(order: &Order<'_>) -> JobError {
     let why = "changed while it was read; run the job again".to_owned();
     MediaError::Input { path: order.input.path.clone(), why }.into()
 }
@@ -308,6 +318,7 @@ fn write(
                 track.writer.audio(audio)?;
                 continue;
             }
+            Item::Skipped(_) => {}
             Item::Copied(group) => {
                 done.frames += group.frames();
                 copy(order, group, &mut track)?;
@@ -337,7 +348,8 @@ fn copy(order: &Order<'_>, group: Copied, track: &mut Track<'_>) -> Result<(), J
     Ok(track.writer.copy(group, leave)?)
 }
 
-fn cover(
+/// Paints a frame by the plan, or all of it where the plan was made for another.
+pub(crate) fn cover(
     plan: &RedactionPlan,
     frame: Frame,
     intact: bool,

@@ -114,7 +114,10 @@ async fn cancelling_the_whole_stops_its_parts_and_cancelling_a_part_fails_the_wh
         store.cancel(USER, whole.job, at(2)).await.unwrap();
         assert_eq!(state(store, whole.job).await, State::Cancelled);
         for part in &parts {
-            assert!(matches!(state(store, part.job).await, State::Running { cancelling: true, .. }));
+            assert!(matches!(
+                state(store, part.job).await,
+                State::Running { cancelling: true, .. }
+            ));
             store.cancelled(part, at(3)).await.unwrap();
         }
         assert_eq!(garbage(store).await, [format!("parts/{}/", whole.job)]);

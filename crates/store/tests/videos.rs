@@ -103,7 +103,9 @@ async fn a_part_that_comes_twice_at_once_is_stored_once() {
                 .map(|i| {
                     let store = stores[i % 2].clone();
                     let part = part(video, start, 10);
-                    tokio::spawn(async move { store.add_parts(USER, video, &[part], None, at(0)).await })
+                    tokio::spawn(
+                        async move { store.add_parts(USER, video, &[part], None, at(0)).await },
+                    )
                 })
                 .collect();
             let mut stored = 0;

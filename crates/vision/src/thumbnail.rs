@@ -40,8 +40,8 @@ pub fn thumbnail(frame: &Frame) -> Result<Thumbnail, Error> {
     Ok(std::array::from_fn(|i| level(i).round().clamp(0.0, 255.0) as u8))
 }
 
-/// Mean absolute difference, 0..=255.
-pub fn difference(a: &Thumbnail, b: &Thumbnail) -> f32 {
+/// Mean absolute difference of two thumbnails, 0..=255.
+pub fn difference(a: &[u8], b: &[u8]) -> f32 {
     let sum: u32 = a.iter().zip(b).map(|(a, b)| u32::from(a.abs_diff(*b))).sum();
     sum as f32 / a.len() as f32
 }

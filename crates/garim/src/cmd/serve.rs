@@ -119,6 +119,7 @@ pub fn jobs(config: &Config) -> worker::Settings {
         slots: config.jobs.workers as usize,
         lease: SignedDuration::try_from(config.jobs.lease).unwrap_or(SignedDuration::from_secs(30)),
         name: format!("{}-{}", host.trim(), std::process::id()),
+        part_seconds: config.jobs.part_seconds,
     }
 }
 

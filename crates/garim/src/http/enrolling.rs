@@ -320,7 +320,8 @@ async fn enrol_track(
     let why = &*format!("face crops of track {} of version {}", new.track, new.version);
     let access = Access { owner, actor: &caller.actor(), why };
     let fetched = |_, _| Ok::<_, Problem>(());
-    let input = app.service.original(new.video, access, &look.room, fetched).await?;
+    let original = app.service.original(new.video, access, &look.room, fetched).await?;
+    let input = original.input;
     let folder: ObjectPath = version.folder.parse()?;
     let object = folder.join("plan.json")?;
     let plan = app.service.fetch::<Problem>(&object, &look.room, "plan.json").await?;

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use store::{Error, Fence, Job, ObjectPath, Person, Retry, VersionFile, Video};
 use tokio::sync::watch;
 
+use super::Settings;
 use crate::child::{self, Ended, Task};
 use crate::service::{Access, Room, Service, vod_folder};
 
@@ -24,6 +25,10 @@ pub enum Trouble {
     Stopped,
 }
 
+/// File of the original in a room.
+pub use crate::service::ORIGINAL;
+pub use crate::service::Original;
+
 /// One attempt at a job.
 pub struct Attempt {
     pub service: Service,
@@ -31,6 +36,8 @@ pub struct Attempt {
     pub job: Job,
     /// A folder of its own; goes with it.
     pub room: Room,
+    /// Seconds of a part of a long video; 0: it is not split.
+    pub part_seconds: u32,
     halt: Arc<AtomicBool>,
     progress: watch::Sender<(Option<&'static str>, i64)>,
 }
@@ -38,6 +45,7 @@ pub struct Attempt {
 impl Attempt {
     pub fn new(
         service: &Service,
+        settings: &Settings,
         fence: Fence,
         job: Job,
         halt: Arc<AtomicBool>,
@@ -45,7 +53,8 @@ impl Attempt {
     ) -> Result<Self, Trouble> {
         let room = service.staging.room(fence.job, fence.attempt);
         let room = room.map_err(|e| Trouble::later("staging_unavailable", format!("{e:#}")))?;
-        Ok(Self { service: service.clone(), fence, job, room, halt, progress })
+        let (service, part_seconds) = (service.clone(), settings.part_seconds);
+        Ok(Self { service, fence, job, room, part_seconds, halt, progress })
     }
 
     /// What the job was told to do.
@@ -77,12 +86,19 @@ impl Attempt {
 
     /// Brings a video's original, still sealed, into the room.
     pub async fn original(&self, video: &Video, why: &str) -> Result<Input, Trouble> {
+        Ok(self.shared_original(video, why).await?.input)
+    }
+
+    /// The same, and says which one it is.
+    pub async fn shared_original(&self, video: &Video, why: &str) -> Result<Original, Trouble> {
         let who = Access { owner: &self.job.owner, actor: &self.actor(), why };
         let fetched = |done, of| {
             self.tell("fetch", done, Some(of));
             self.go_on()
         };
-        self.service.original(video.id, who, &self.room, fetched).await
+        let original = self.service.original(video.id, who, &self.room, fetched).await?;
+        self.service.staging.keep_original(&original);
+        Ok(original)
     }
 
     /// Brings an object into the room: covered media, plans, reports.

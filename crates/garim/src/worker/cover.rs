@@ -9,7 +9,7 @@ use redact::{Published, Shape};
 use serde_json::{Value, json};
 use store::{Error, NewVersion, ObjectPath, Scope, Version, VersionState, Video};
 
-use super::{Attempt, Trouble};
+use super::{Attempt, Trouble, parts};
 use crate::child::Task;
 use crate::enrol::recognisable;
 use crate::work::{MosaicOptions, RecoverWork, RenderWork};
@@ -24,8 +24,7 @@ const REPORT: &str = "report.json";
 pub async fn mosaic(attempt: &Attempt) -> Result<(), Trouble> {
     let options: MosaicOptions = attempt.work()?;
     let video = attempt.video().await?;
-    let input = attempt.original(&video, "mosaic").await?;
-    cover(attempt, &video, input, &options).await
+    parts::cover(attempt, &video, &options).await
 }
 
 /// Covers somebody in a published video who does not agree any more: from the original, else by the plan on what
@@ -42,8 +41,7 @@ pub async fn recover(attempt: &Attempt) -> Result<(), Trouble> {
     }
     let options = options(&version)?;
     if video.has_original {
-        let input = attempt.original(&video, "recover").await?;
-        return cover(attempt, &video, input, &options).await;
+        return parts::cover(attempt, &video, &options).await;
     }
     let folder: ObjectPath = version.folder.parse()?;
     let path = attempt.fetch(&folder.join(VIDEO)?, "published.mp4").await?;
@@ -165,20 +163,28 @@ fn render_spec(attempt: &Attempt, input: Input, options: &MosaicOptions) -> Rend
 }
 
 /// Looks for faces in `input`, covers all but those of who agrees, and publishes.
-async fn cover(
+pub async fn cover(
     attempt: &Attempt,
     video: &Video,
     input: Input,
     options: &MosaicOptions,
 ) -> Result<(), Trouble> {
-    let spec = JobSpec {
+    let keep = kept(attempt, options).await?;
+    let spec = JobSpec { keep, ..job_spec(attempt, input, options) };
+    let report: Report = attempt.child(Task::Mosaic(spec)).await?;
+    publish_covered(attempt, video, options, &report).await
+}
+
+/// What is to be done to cover everybody.
+pub fn job_spec(attempt: &Attempt, input: Input, options: &MosaicOptions) -> JobSpec {
+    JobSpec {
         input,
         still: false,
         output: Some(attempt.room.file(VIDEO)),
         plan: Some(attempt.room.file(PLAN)),
         poster: Some(attempt.room.file(POSTER)),
         contact_sheet: None,
-        keep: kept(attempt, options).await?,
+        keep: Vec::new(),
         keep_threshold: options.keep_threshold,
         effect: options.effect.kind(),
         cells: options.cells,
@@ -189,14 +195,33 @@ async fn cover(
         crf: options.crf,
         to_8bit: options.to_8bit,
         smart: true,
-    };
-    let report: Report = attempt.child(Task::Mosaic(spec)).await?;
+    }
+}
+
+/// Publishes what was covered of an original, or of all there is left of it.
+pub async fn publish_covered(
+    attempt: &Attempt,
+    video: &Video,
+    options: &MosaicOptions,
+    report: &Report,
+) -> Result<(), Trouble> {
     let plan_of = Some(report.input.sha256.clone());
-    publish(attempt, video, options, plan_of, &report, &[]).await
+    publish(attempt, video, options, plan_of, report, &[]).await
+}
+
+/// Whether all of these people agree to be seen in videos, now.
+pub async fn agree(attempt: &Attempt, people: &[String]) -> Result<bool, Trouble> {
+    for person in people {
+        let person = person.parse().map_err(|_| Trouble::never("bad_plan", person.clone()))?;
+        if !agrees(attempt, person).await? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// The people to show who agree to it now, by their templates. In plans and reports they are called by their ids.
-async fn kept(attempt: &Attempt, options: &MosaicOptions) -> Result<Vec<KeepSpec>, Trouble> {
+pub async fn kept(attempt: &Attempt, options: &MosaicOptions) -> Result<Vec<KeepSpec>, Trouble> {
     let store = &attempt.service.store;
     let owner = &attempt.job.owner;
     let mut people = Vec::new();

@@ -68,7 +68,8 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn parts(&self, whole: JobId, round: i64) -> Result<Vec<Job>, Error> {
-        let query = format!("SELECT {COLUMNS} FROM jobs WHERE part_of = $1 AND round = $2 ORDER BY id");
+        let query =
+            format!("SELECT {COLUMNS} FROM jobs WHERE part_of = $1 AND round = $2 ORDER BY id");
         let rows = sqlx::query(AssertSqlSafe(query)).bind(whole.to_string()).bind(round);
         rows.fetch_all(&self.pool).await?.iter().map(job).collect()
     }
