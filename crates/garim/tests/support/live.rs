@@ -60,6 +60,11 @@ impl<'a> Service<'a> {
         Self { s, server: Server::start(s, &format!("{settings}{SETTINGS}")) }
     }
 
+    /// `jobs` are settings of jobs.
+    pub fn start_jobs(s: &'a Scratch, jobs: &str) -> Self {
+        Self { s, server: Server::start(s, &format!("{SETTINGS}{jobs}")) }
+    }
+
     pub fn get(&self, path: &str) -> Answer {
         self.server.get(path)
     }

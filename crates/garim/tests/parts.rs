@@ -1,0 +1,195 @@
+//! Long videos are covered in parts, by as many workers as there are.
+
+#![allow(clippy::unwrap_used)] // In helpers of tests too: a panic is a failure with a place.
+
+#[path = "support/live.rs"]
+mod live;
+#[path = "support/server.rs"]
+mod server;
+mod support;
+
+use std::process::{Child, Command, Stdio};
+
+use live::{HER_FACE, HIS_FACE, Service, until};
+use serde_json::{Value, json};
+use support::{GARIM, Scratch, tool};
+
+/// Of the server: it does no jobs itself. Parts are two seconds long.
+const PARTS: &str = "workers = 0\npart_seconds = 2\n";
+/// Pictures in a group, and the groups in which nobody is: 3 of 8 seconds at 24 frames a second.
+const GROUP: usize = 12;
+const EMPTY: std::ops::Range<usize> = 6..12;
+
+/// Eight seconds in groups of half a second: the two people for three, a wall with nobody for three, the two
+/// people again for two; with a tone. One cut of the parts (at 2 s) is within a scene that shows them.
+fn visit(s: &Scratch, name: &str) -> Vec<u8> {
+    s.ffmpeg(&format!(
+        "-ss 10 -t 5 -i @made/two_people.mp4 -f lavfi -t 3 -i testsrc2=s=640x240:r=24 -f lavfi -t 8 -i \
+         sine=440:sample_rate=48000 -filter_complex \
+         [0:v]fps=24,scale=640:240,setsar=1,split[x][y];[x]trim=end_frame=72[a];\
+         [y]trim=start_frame=72:end_frame=120,setpts=PTS-STARTPTS[c];[1:v]setsar=1,format=yuv420p[b];\
+         [a][b][c]concat=n=3,format=yuv420p[v] -map [v] -map 2:a -c:a aac -c:v libx264 -preset superfast \
+         -crf 16 -x264-params keyint={GROUP}:min-keyint={GROUP}:scenecut=0:bframes=2 {name}"
+    ));
+    s.read(name)
+}
+
+/// A `garim worker` beside the server; killed when dropped.
+struct Worker(Child);
+
+impl Worker {
+    fn start(s: &Scratch) -> Self {
+        let config = s.path("garim.toml");
+        let args = ["worker", "--slots", "1", "--config"];
+        let log = std::fs::File::create(s.path(&format!("worker-{}.log", uuid::Uuid::now_v7())));
+        let mut command = Command::new(GARIM);
+        command.args(args).arg(config).arg("--data").arg(s.path("data"));
+        Self(command.stdin(Stdio::null()).stderr(log.unwrap()).spawn().unwrap())
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// How many parts each worker has begun.
+fn begun(s: &Scratch) -> Vec<usize> {
+    let logs = s.names().into_iter().filter(|name| name.starts_with("worker-"));
+    let count = |name: String| {
+        let log = String::from_utf8(s.read(&name)).unwrap();
+        log.lines().filter(|line| line.contains("job started") && line.contains("_part")).count()
+    };
+    logs.map(count).collect()
+}
+
+/// Hashes of the packets of the video in the groups with nobody.
+fn untouched(s: &Scratch, file: &str) -> Vec<String> {
+    let packets = s.packets(file, "v:0");
+    let empty = EMPTY.start * GROUP..EMPTY.end * GROUP;
+    packets[empty].iter().map(|packet| packet.hash.clone()).collect()
+}
+
+fn assert_as_one(s: &Scratch, file: &str) {
+    assert_eq!(s.times(file), s.times("in.mp4"));
+    let sound = |file| {
+        let packets = s.packets(file, "a:0").into_iter();
+        packets.map(|packet| (packet.pts, packet.hash)).collect::<Vec<_>>()
+    };
+    assert!(sound(file) == sound("in.mp4"), "the sound differs");
+    assert_eq!(untouched(s, file), untouched(s, "in.mp4"), "not bit-exact");
+    s.assert_plays(file);
+}
+
+/// The scenes with the two people, one after the other, as a file of their own.
+fn scenes(s: &Scratch, file: &str) -> String {
+    let name = format!("scenes-{file}");
+    s.ffmpeg(&format!(
+        "-i {file} -an -vf select=lt(n\\,72)+gte(n\\,144),setpts=N/24/TB -c:v libx264 -preset ultrafast -crf 8 {name}"
+    ));
+    name
+}
+
+#[test]
+fn two_workers_make_the_same_file_as_one_and_leave_the_same_groups_untouched() {
+    let s = Scratch::new();
+    let file = visit(&s, "in.mp4");
+    let service = Service::start_jobs(&s, PARTS);
+    service.enrol_man();
+    let id = service.upload(&file, "original c2VhbA==");
+    let first = Worker::start(&s);
+    let asked = json!({"collection": "shop", "crf": 12.0});
+    let video = service.cover(&id, asked.clone());
+    service.watch(&video, "one.mp4");
+    assert_eq!(begun(&s), [8], "four parts were looked at and covered");
+    let second = Worker::start(&s);
+    until(|| {
+        let logs = s.names().into_iter().filter(|name| name.starts_with("worker-"));
+        let ready = logs.filter(|name| !s.read(name).is_empty()).count();
+        if ready == 2 { Ok(()) } else { Err("the second worker did not start".to_owned()) }
+    });
+    let video = service.cover(&id, asked);
+    assert_eq!(video["published"]["version"], 2);
+    service.watch(&video, "two.mp4");
+    let begun = begun(&s);
+    assert!(begun.iter().sum::<usize>() == 16 && begun[1] > 0, "{begun:?}");
+    assert!(s.read("one.mp4") == s.read("two.mp4"), "two workers made another file");
+    assert_as_one(&s, "one.mp4");
+    let (before, after) = (scenes(&s, "in.mp4"), scenes(&s, "one.mp4"));
+    s.assert_covered(&before, &after, HER_FACE);
+    s.assert_shown(&before, &after, HIS_FACE);
+    let report =
+        service.get(&format!("/v1/videos/{id}/versions/2/files/report.json")).is(200).json();
+    assert_eq!(report["rendering"]["mode"], "smart", "{report:#}");
+    assert_eq!(report["frames"]["total"], 192);
+    // They are followed over the seam at 2 s: two people before the wall and two after it.
+    assert_eq!(report["tracks"].as_array().unwrap().len(), 4, "{report:#}");
+    live::until_gone(&s.path("data/objects/parts"), "what went from step to step stayed");
+    drop((first, second));
+}
+
+#[test]
+fn one_process_makes_the_same_of_the_untouched_groups() {
+    let s = Scratch::new();
+    visit(&s, "in.mp4");
+    s.mosaic("in.mp4", "");
+    assert_as_one(&s, "out.mp4");
+}
+
+#[test]
+fn who_withdraws_while_parts_are_covered_is_covered_in_the_end() {
+    let s = Scratch::new();
+    let file = visit(&s, "in.mp4");
+    let service = Service::start_jobs(&s, PARTS);
+    let man = service.enrol_man();
+    let id = service.upload(&file, "original c2VhbA==");
+    let _worker = Worker::start(&s);
+    let work = json!({"options": {"people": [man]}});
+    let job = service.post(&format!("/v1/videos/{id}/mosaic"), &work).is(202).json();
+    let path = format!("/v1/jobs/{}", job["id"].as_str().unwrap());
+    // Its second claim planned, and had the parts covered by a plan that shows him.
+    service.wait(&path, |job| job["attempt"] == 2 && job["state"]["name"] == "waiting");
+    service.post(&format!("/v1/people/{man}/withdraw"), &json!({"by": "Man"})).is(200);
+    let job: Value = service.over(&job);
+    assert_eq!(job["state"]["name"], "done", "{job:#}");
+    let video = service.get(&format!("/v1/videos/{id}")).is(200).json();
+    assert_eq!(video["published"]["version"], 1);
+    service.watch(&video, "out.mp4");
+    let (before, after) = (scenes(&s, "in.mp4"), scenes(&s, "out.mp4"));
+    s.assert_covered(&before, &after, HIS_FACE);
+    s.assert_covered(&before, &after, HER_FACE);
+    assert_as_one(&s, "out.mp4");
+}
+
+#[test]
+fn cancelling_stops_the_parts_and_a_damaged_video_is_covered_by_one() {
+    let s = Scratch::new();
+    let mut file = visit(&s, "in.mp4");
+    let service = Service::start_jobs(&s, PARTS);
+    let id = service.upload(&file, "original c2VhbA==");
+    let job = service.post(&format!("/v1/videos/{id}/mosaic"), &json!({})).is(202).json();
+    let path = format!("/v1/jobs/{}", job["id"].as_str().unwrap());
+    let worker = Worker::start(&s);
+    service.wait(&path, |job| job["state"]["name"] == "waiting");
+    service.post(&format!("{path}/cancel"), &json!({})).is(200);
+    assert_eq!(service.over(&job)["state"]["name"], "cancelled");
+    live::until_gone(&s.path("data/objects/parts"), "what parts made stayed");
+    assert_eq!(service.get("/v1/jobs?state=running").is(200).json()["items"], json!([]));
+
+    // A slice of a picture is overwritten.
+    let args = "-v error -select_streams v -show_entries packet=pos -of csv=p=0 in.mp4";
+    let places = String::from_utf8(tool(s.command("ffprobe", args))).unwrap();
+    let at: usize = places.lines().nth(30).unwrap().trim_matches(',').parse().unwrap();
+    file[at + 20..at + 60].fill(0x55);
+    let id = service.upload(&file, "original c2VhbA==");
+    let video = service.cover(&id, json!({}));
+    service.watch(&video, "out.mp4");
+    s.write("damaged.mp4", &file);
+    assert_eq!(s.times("out.mp4"), s.times("in.mp4"));
+    let report =
+        service.get(&format!("/v1/videos/{id}/versions/1/files/report.json")).is(200).json();
+    assert!(report["frames"]["covered_whole"].as_u64().unwrap() > 0, "{report:#}");
+    drop(worker);
+}
