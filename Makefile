@@ -10,7 +10,7 @@ BENCH := .garim/bench/venv/bin/python -B bench
 
 .DEFAULT_GOAL := help
 .PHONY: help setup build test fuzz demo clean-demo
-.PHONY: check-player check-api check-clients check-manifest bench-service
+.PHONY: check-player check-api check-clients check-manifest chaos bench-service
 .PHONY: bench bench-quick bench-setup bench-selftest
 
 help:
@@ -27,6 +27,7 @@ help:
 	@echo 'make check-player    play a result in headless Chromium, with seeks'
 	@echo 'make check-api       ask a running server all that its OpenAPI document allows, and more'
 	@echo 'make check-clients   test the TypeScript client and the Java example with a running server'
+	@echo 'make chaos           kill a server and its workers again and again over 300 jobs, twice (10 minutes)'
 	@echo 'make clean-demo      delete demo-out/'
 
 setup:
@@ -71,6 +72,11 @@ check-api: setup
 
 check-clients: setup
 	@scripts/check-clients.sh
+
+# One database after the other. GARIM_CHAOS_SEED, which it prints, does the same kills again.
+chaos: setup
+	@GARIM_CHAOS_JOBS=$(or $(GARIM_CHAOS_JOBS),300) GARIM_TEST_REQUIRED=1 cargo xtask servers \
+	    cargo test --workspace --release --locked --test chaos -- --test-threads=1 --nocapture
 
 bench-setup: setup
 	@bench/setup.sh

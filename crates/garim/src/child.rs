@@ -19,7 +19,7 @@ use pipeline::{
     TrackSpec, VerifySpec,
 };
 use rustix::process::{
-    DumpableBehavior, Resource, Rlimit, Signal, set_dumpable_behavior,
+    DumpableBehavior, Pid, Resource, Rlimit, Signal, getppid, set_dumpable_behavior,
     set_parent_process_death_signal, setrlimit,
 };
 use serde::{Deserialize, Serialize};
@@ -62,6 +62,8 @@ pub enum Message {
     Failed { message: String },
 }
 
+/// Variable in which a child is told whose it is.
+const PARENT: &str = "GARIM_PARENT";
 /// Longest message read from a child, in bytes.
 const MAX_MESSAGE: u64 = 64 << 20;
 /// Longest task read by a child, in bytes.
@@ -103,6 +105,7 @@ pub fn run(
 fn start(task: &Task) -> Result<Child> {
     let mut child = Command::new("/proc/self/exe")
         .arg("child")
+        .env(PARENT, std::process::id().to_string())
         // glibc gives every thread a heap of its own, and what one freed no other gets: up to 130 MB more.
         .env("MALLOC_ARENA_MAX", "1")
         .stdin(Stdio::piped())
@@ -254,6 +257,11 @@ fn harden() -> Result<()> {
     set_parent_process_death_signal(Some(Signal::KILL))?;
     setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    // The signal does not come from a parent that died before it was asked for.
+    let parent = getppid().map_or(0, Pid::as_raw_pid);
+    if std::env::var(PARENT).is_ok_and(|wanted| wanted != parent.to_string()) {
+        bail!("the process that started this one is gone");
+    }
     Ok(())
 }
 

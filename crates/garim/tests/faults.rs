@@ -311,3 +311,12 @@ fn a_failure_is_an_event_too() {
     assert_eq!((&last["event"], &last["input"]), (&"failed".into(), &"in.mp4".into()));
     assert!(last["message"].as_str().unwrap().contains("is not a video"), "{last}");
 }
+
+#[test]
+fn a_child_whose_parent_died_before_it_could_hear_of_that_does_nothing() {
+    let s = Scratch::new();
+    let mut child = s.command(GARIM, "child");
+    // Init's id, whose child it is not.
+    let output = child.env("GARIM_PARENT", "1").output().unwrap();
+    assert!(Ran::new(&output).error().contains("is gone"));
+}

@@ -125,6 +125,9 @@ impl Store {
         let until = shown_until(&mut tx, &new.shows, now).await?;
         let purge = end_all(&mut tx, new.video, "superseded", now).await?;
         insert(&mut tx, fence, new, number, until, now).await?;
+        for folder in earlier_folders(&new.folder, fence) {
+            discard(&mut tx, &folder, now).await?;
+        }
         let update = "UPDATE videos SET published = $1, original_delete_at = CASE WHEN original_grace IS NULL \
              OR sealed_key IS NULL THEN NULL ELSE original_grace + $2 END \
              WHERE id = $3 AND state = 'stored' RETURNING owner";
@@ -294,6 +297,13 @@ async fn shown_until(
         }
     }
     Ok(until)
+}
+
+/// Folders of the attempts before this one: who was killed over storing objects could not discard them.
+fn earlier_folders(folder: &str, fence: &Fence) -> impl Iterator<Item = String> {
+    let base = folder.strip_suffix(&format!(".{}", fence.attempt));
+    let numbers = 1..fence.attempt;
+    base.into_iter().flat_map(move |base| numbers.clone().map(move |n| format!("{base}.{n}/")))
 }
 
 async fn next_number(tx: &mut Transaction<'static, Any>, video: VideoId) -> Result<i64, Error> {

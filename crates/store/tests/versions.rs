@@ -269,6 +269,22 @@ async fn a_job_that_was_cancelled_or_whose_video_was_deleted_publishes_nothing()
 }
 
 #[tokio::test]
+async fn what_attempts_left_that_were_killed_before_is_discarded() {
+    on_both(async |db| {
+        let store = &db.store;
+        let (video, killed) = covering(store).await;
+        // After the lease.
+        let fence = support::claim(store, 1000).await;
+        assert_eq!((fence.job, fence.attempt), (killed.job, 2));
+        let new = new_version(video, fence, &[]);
+        store.publish(&fence, &new, &json!({}), "w", at(1001)).await.unwrap();
+        let left = new_version(video, killed, &[]).folder;
+        assert_eq!(store.garbage(10).await.unwrap(), [format!("{left}/")]);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_folder_that_is_public_is_not_discarded() {
     on_both(async |db| {
         let store = &db.store;

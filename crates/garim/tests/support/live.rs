@@ -57,7 +57,12 @@ pub fn until_gone(path: &Path, why: &str) {
 
 impl<'a> Service<'a> {
     pub fn start(s: &'a Scratch, settings: &str) -> Self {
-        Self { s, server: Server::start(s, &format!("{settings}{SETTINGS}")) }
+        Self::start_as(s, &format!("{settings}{SETTINGS}"))
+    }
+
+    /// With these settings and no others.
+    pub fn start_as(s: &'a Scratch, settings: &str) -> Self {
+        Self { s, server: Server::start(s, settings) }
     }
 
     /// `jobs` are settings of jobs.
@@ -86,9 +91,15 @@ impl<'a> Service<'a> {
     }
 
     pub fn append(&self, upload: &str, offset: usize, bytes: &[u8]) -> Answer {
+        self.try_append(upload, offset, bytes).unwrap()
+    }
+
+    pub fn try_append(&self, upload: &str, offset: usize, bytes: &[u8]) -> reqwest::Result<Answer> {
         let ask = self.server.ask("PATCH", upload).key(&self.server.admin);
         let ask = ask.header("Tus-Resumable", "1.0.0").header("Upload-Offset", &offset.to_string());
-        ask.header("Content-Type", "application/offset+octet-stream").body(bytes.to_vec()).send()
+        ask.header("Content-Type", "application/offset+octet-stream")
+            .body(bytes.to_vec())
+            .try_send()
     }
 
     pub fn offset(&self, upload: &str) -> usize {

@@ -208,9 +208,13 @@ impl Server {
         stream
     }
 
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn signal(&self, name: &str) {
-        let id = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
+        signal(self.id(), name);
     }
 
     /// Waits for the end; gives the exit code, what was left on stdout, and the whole log.
@@ -236,6 +240,11 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+pub fn signal(process: u32, name: &str) {
+    let id = process.to_string();
+    assert!(Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
 }
 
 fn command(s: &Scratch) -> Command {
