@@ -131,7 +131,8 @@ impl Store {
     }
 
     /// Takes up an object of the watched folder, unless it was taken up already: a video, and jobs that follow
-    /// one another on it. `mark` tells this content from another of the same name. `None`: it was.
+    /// one another on it. `mark` tells this content from another of the same name. `None`: it was, or it was used
+    /// up and is about to be deleted.
     ///
     /// # Errors
     /// As [`Store::add_video`].
@@ -149,6 +150,11 @@ impl Store {
             return Ok(None);
         }
         let mut tx = self.begin().await?;
+        // A part of an archive whose playlist was taken up, and may be deleted already.
+        let used = sqlx::query("SELECT 1 FROM garbage WHERE object = $1").bind(object);
+        if used.fetch_optional(&mut *tx).await?.is_some() {
+            return Ok(None);
+        }
         let insert = "INSERT INTO watched (object, mark, video, taken_at) VALUES ($1, $2, '', $3) \
              ON CONFLICT (object) DO UPDATE SET mark = $2, taken_at = $3 WHERE watched.mark <> $2";
         let insert = sqlx::query(insert).bind(object).bind(mark).bind(now.as_millisecond());

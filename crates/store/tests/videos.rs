@@ -367,6 +367,29 @@ async fn an_object_is_taken_up_again_from_the_start() {
 }
 
 #[tokio::test]
+async fn an_object_that_was_used_up_is_not_taken_up_while_it_waits_to_be_deleted() {
+    on_both(async |db| {
+        let store = &db.store;
+        let new = |name: &str| NewVideo { source: Source::Object(name.into()), ..new_video(1) };
+        let take = async |name: &str, mark: &str| {
+            store.take_up(name, mark, &new(name), &[new_job(Kind::Ingest)], at(0)).await.unwrap()
+        };
+        let [playlist, init] = ["incoming/mina/a/index.m3u8", "incoming/mina/a/init.mp4"];
+        assert!(take(playlist, "1").await.is_some());
+        assert!(take(playlist, "1").await.is_none(), "it was");
+        let fence = claim(store, 0).await;
+        let used = [init.to_owned(), playlist.to_owned()];
+        store.complete_discarding(&fence, &json!({}), &used, at(1)).await.unwrap();
+        store.swept(playlist).await.unwrap();
+        assert!(take(init, "1").await.is_none());
+        assert_eq!(store.videos(USER, None, 10).await.unwrap().len(), 1);
+        store.swept(init).await.unwrap();
+        assert!(take(init, "2").await.is_some(), "another of that name");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn videos_that_make_no_sense_are_refused() {
     on_both(async |db| {
         let store = &db.store;
