@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use store::Error;
+use store::{Error, ObjectPath};
 use tokio_util::sync::CancellationToken;
 
 use crate::service::Service;
@@ -12,10 +12,14 @@ use crate::watched::{Watch, take_up};
 
 /// How often it looks. Consent that ends is noticed at once where media is given out; this tells the world.
 const EVERY: Duration = Duration::from_secs(2);
-/// Every how many looks old events and half-written objects are deleted.
+/// Every how many looks old events, half-written objects, and what jobs left behind are deleted.
 const RARELY: u32 = 1800;
 /// Objects deleted in one look.
 const GARBAGE: u32 = 200;
+/// Folders of objects that jobs make, or are given.
+const MADE: [&str; 3] = ["vod", "searches", "plans"];
+/// Objects in them that are looked at in one look.
+const LISTED: usize = 1000;
 /// Half-written objects older than this are of killed processes.
 const STALE: SignedDuration = SignedDuration::from_hours(24);
 
@@ -23,7 +27,7 @@ const STALE: SignedDuration = SignedDuration::from_hours(24);
 pub async fn run(service: Service, watch: Option<Watch>, stopping: CancellationToken) {
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut looks = 0_u32;
+    let (mut looks, mut round) = (0_u32, None);
     while stopping.run_until_cancelled(ticks.tick()).await.is_some() {
         let rarely = looks.is_multiple_of(RARELY);
         looks = looks.wrapping_add(1);
@@ -34,9 +38,11 @@ pub async fn run(service: Service, watch: Option<Watch>, stopping: CancellationT
             done.push(take_up(&service, watch, rarely, now).await);
         }
         if rarely {
+            round = Some(Round::default());
             done.push(service.store.prune_events(now).await);
             done.push(service.objects.sweep(now, STALE).await.map(drop));
         }
+        done.push(go_round(&service, &mut round, now).await);
         for error in done.into_iter().filter_map(Result::err) {
             tracing::warn!(%error, "housekeeping failed; it is tried again");
         }
@@ -65,6 +71,41 @@ async fn collect(service: &Service) -> Result<(), Error> {
         }
     }
     first
+}
+
+/// Where a round through everything that jobs left behind is. It goes a step at every look, so that none takes long.
+#[derive(Default)]
+struct Round {
+    /// Which of [`MADE`].
+    folder: usize,
+    after: Option<ObjectPath>,
+}
+
+/// Goes the next step of a round, if one is under way; one that fails is gone again.
+async fn go_round(
+    service: &Service,
+    round: &mut Option<Round>,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let Some(Round { folder, after }) = round else { return Ok(()) };
+    let pruned = service.store.prune_jobs(now).await?;
+    let Some(name) = MADE.get(*folder) else {
+        if pruned == 0 {
+            *round = None;
+        }
+        return Ok(());
+    };
+    let page = service.objects.list(Some(&name.parse()?), after.as_ref(), LISTED).await?;
+    let page: Vec<ObjectPath> = page.into_iter().map(|object| object.path).collect();
+    let found = service.store.discard_leftovers(&page, now).await?;
+    if found > 0 {
+        tracing::info!(found, "what attempts left behind is deleted");
+    }
+    *after = page.last().cloned();
+    if page.len() < LISTED {
+        (*folder, *after) = (*folder + 1, None);
+    }
+    Ok(())
 }
 
 async fn delete(service: &Service, object: &str) -> Result<(), Error> {
