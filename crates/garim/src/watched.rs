@@ -239,8 +239,7 @@ mod tests {
 
     #[test]
     fn an_archive_is_as_old_as_the_last_of_its_files() {
-        let listed =
-            [("mina/show/a.ts", 1), ("mina/show/index.m3u8", 2), ("mina/show/x/b.ts", 9)];
+        let listed = [("mina/show/a.ts", 1), ("mina/show/index.m3u8", 2), ("mina/show/x/b.ts", 9)];
         assert_eq!(settled(&listed)[1], Some(9));
     }
 }
