@@ -85,7 +85,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** The server can work: its database answers. */
+        /** The server can work: its database and its objects answer. */
         get: operations["readyz"];
         put?: never;
         post?: never;

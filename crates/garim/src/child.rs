@@ -33,7 +33,7 @@ pub enum Task {
     Mosaic(JobSpec),
     Render(RenderSpec),
     /// One step of a job that is done in parts.
-    Part(PartSpec),
+    Part(Box<PartSpec>),
     Verify(VerifySpec),
     /// Looks at photos of somebody who is to be enrolled.
     Examine(EnrolSpec),

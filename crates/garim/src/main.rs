@@ -14,6 +14,7 @@ mod output;
 mod progress;
 mod sealing;
 mod service;
+mod watched;
 mod work;
 mod worker;
 

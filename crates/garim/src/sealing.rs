@@ -80,11 +80,10 @@ impl Sealer {
     /// # Errors
     /// As [`Sealer::push`].
     pub async fn finish(mut self) -> Result<u64, Error> {
-        if !self.buffer.is_empty() {
-            self.seal().await?;
-        }
+        let sealed = if self.buffer.is_empty() { Ok(()) } else { self.seal().await };
+        // What is stored is kept, also where the rest does not fit any more.
         self.note().await?;
-        Ok(self.start)
+        sealed.map(|()| self.start)
     }
 
     async fn seal(&mut self) -> Result<(), Error> {

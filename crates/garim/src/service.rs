@@ -8,10 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::{Context, Result};
 use domain::{JobId, VideoId};
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
 use pipeline::Input;
 use rustix::fs::{FlockOperation, flock};
-use store::{Error, ObjectPath, Objects, Store};
+use store::{Error, ObjectPath, Objects, Store, video_folder};
 
 /// Everything that work needs. Clones are the same.
 #[derive(Clone)]
@@ -197,8 +196,7 @@ fn sweep(parent: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Folder of the objects that an attempt of a job makes: `vod/{user}/{yyyyMMddHHmm}-{video}/{job}.{attempt}`,
-/// the time of the video in UTC.
+/// Folder of the objects that an attempt of a job makes: `{job}.{attempt}` in that of the video.
 pub fn vod_folder(
     user: &str,
     video: VideoId,
@@ -206,8 +204,7 @@ pub fn vod_folder(
     job: JobId,
     attempt: i64,
 ) -> Result<ObjectPath, Error> {
-    let stamp = created.to_zoned(TimeZone::UTC).strftime("%Y%m%d%H%M");
-    format!("vod/{user}/{stamp}-{video}/{job}.{attempt}").parse()
+    format!("{}/{job}.{attempt}", video_folder(user, video, created)).parse()
 }
 
 #[cfg(test)]

@@ -4,15 +4,16 @@
 
 #[path = "support/live.rs"]
 mod live;
+#[path = "support/processes.rs"]
+mod processes;
 #[path = "support/server.rs"]
 mod server;
 mod support;
 
-use std::process::{Child, Command, Stdio};
-
 use live::{HER_FACE, HIS_FACE, Service, until};
+use processes::Worker;
 use serde_json::{Value, json};
-use support::{GARIM, Scratch, tool};
+use support::{Scratch, tool};
 
 /// Of the server: it does no jobs itself. Parts are two seconds long.
 const PARTS: &str = "workers = 0\npart_seconds = 2\n";
@@ -34,35 +35,10 @@ fn visit(s: &Scratch, name: &str) -> Vec<u8> {
     s.read(name)
 }
 
-/// A `garim worker` beside the server; killed when dropped.
-struct Worker(Child);
-
-impl Worker {
-    fn start(s: &Scratch) -> Self {
-        let config = s.path("garim.toml");
-        let args = ["worker", "--slots", "1", "--config"];
-        let log = std::fs::File::create(s.path(&format!("worker-{}.log", uuid::Uuid::now_v7())));
-        let mut command = Command::new(GARIM);
-        command.args(args).arg(config).arg("--data").arg(s.path("data"));
-        Self(command.stdin(Stdio::null()).stderr(log.unwrap()).spawn().unwrap())
-    }
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// How many parts each worker has begun.
-fn begun(s: &Scratch) -> Vec<usize> {
-    let logs = s.names().into_iter().filter(|name| name.starts_with("worker-"));
-    let count = |name: String| {
-        let log = String::from_utf8(s.read(&name)).unwrap();
-        log.lines().filter(|line| line.contains("job started") && line.contains("_part")).count()
-    };
-    logs.map(count).collect()
+/// How many parts a worker has begun.
+fn begun(s: &Scratch, worker: &str) -> usize {
+    let log = String::from_utf8(s.read(&format!("{worker}.log"))).unwrap();
+    log.lines().filter(|line| line.contains("job started") && line.contains("_part")).count()
 }
 
 /// Hashes of the packets of the video in the groups with nobody.
@@ -108,22 +84,21 @@ fn two_workers_make_the_same_file_as_one_and_leave_the_same_groups_untouched() {
     let service = Service::start_jobs(&s, PARTS);
     service.enrol_man();
     let id = service.upload(&file, "original c2VhbA==");
-    let first = Worker::start(&s);
+    let _first = Worker::start(&s, "first");
     let asked = json!({"collection": "shop", "crf": 12.0});
     let video = service.cover(&id, asked.clone());
     service.watch(&video, "one.mp4");
-    assert_eq!(begun(&s), [8], "four parts were looked at and covered");
-    let second = Worker::start(&s);
-    until(|| {
-        let logs = s.names().into_iter().filter(|name| name.starts_with("worker-"));
-        let ready = logs.filter(|name| !s.read(name).is_empty()).count();
-        if ready == 2 { Ok(()) } else { Err("the second worker did not start".to_owned()) }
+    assert_eq!(begun(&s, "first"), 8, "four parts were looked at and covered");
+    let _second = Worker::start(&s, "second");
+    until(|| match s.read("second.log").is_empty() {
+        true => Err("the second worker did not start".to_owned()),
+        false => Ok(()),
     });
     let video = service.cover(&id, asked);
     assert_eq!(video["published"]["version"], 2);
     service.watch(&video, "two.mp4");
-    let begun = begun(&s);
-    assert!(begun.iter().sum::<usize>() == 16 && begun[1] > 0, "{begun:?}");
+    let begun = [begun(&s, "first"), begun(&s, "second")];
+    assert!(begun[0] > 8 && begun[1] > 0 && begun[0] + begun[1] == 16, "{begun:?}");
     assert!(s.read("one.mp4") == s.read("two.mp4"), "two workers made another file");
     assert_as_one(&s, "one.mp4");
     let (before, after) = (scenes(&s, "in.mp4"), scenes(&s, "one.mp4"));
@@ -136,7 +111,6 @@ fn two_workers_make_the_same_file_as_one_and_leave_the_same_groups_untouched() {
     // They are followed over the seam at 2 s: two people before the wall and two after it.
     assert_eq!(report["tracks"].as_array().unwrap().len(), 4, "{report:#}");
     until_nothing_is_left(&s);
-    drop((first, second));
 }
 
 #[test]
@@ -154,7 +128,7 @@ fn who_withdraws_while_parts_are_covered_is_covered_in_the_end() {
     let service = Service::start_jobs(&s, PARTS);
     let man = service.enrol_man();
     let id = service.upload(&file, "original c2VhbA==");
-    let _worker = Worker::start(&s);
+    let _worker = Worker::start(&s, "worker");
     let work = json!({"options": {"people": [man]}});
     let job = service.post(&format!("/v1/videos/{id}/mosaic"), &work).is(202).json();
     let path = format!("/v1/jobs/{}", job["id"].as_str().unwrap());
@@ -180,7 +154,7 @@ fn cancelling_stops_the_parts_and_a_damaged_video_is_covered_by_one() {
     let id = service.upload(&file, "original c2VhbA==");
     let job = service.post(&format!("/v1/videos/{id}/mosaic"), &json!({})).is(202).json();
     let path = format!("/v1/jobs/{}", job["id"].as_str().unwrap());
-    let worker = Worker::start(&s);
+    let _worker = Worker::start(&s, "worker");
     service.wait(&path, |job| job["state"]["name"] == "waiting");
     service.post(&format!("{path}/cancel"), &json!({})).is(200);
     assert_eq!(service.over(&job)["state"]["name"], "cancelled");
@@ -200,5 +174,4 @@ fn cancelling_stops_the_parts_and_a_damaged_video_is_covered_by_one() {
     let report =
         service.get(&format!("/v1/videos/{id}/versions/1/files/report.json")).is(200).json();
     assert!(report["frames"]["covered_whole"].as_u64().unwrap() > 0, "{report:#}");
-    drop(worker);
 }

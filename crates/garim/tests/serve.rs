@@ -363,7 +363,8 @@ fn tls_is_spoken_with_a_certificate() {
     ));
     let certificate = reqwest::Certificate::from_pem(&s.read("cert.pem")).unwrap();
     let settings = "[tls]\ncertificate = 'cert.pem'\nkey = 'key.pem'";
-    let server = Server::start_with(&s, settings, |client| client.tls_certs_only([certificate]));
+    let server =
+        Server::start_with(&s, settings, &[], |client| client.tls_certs_only([certificate]));
     let answer = show_admin(&server, &server.admin).is(200);
     assert_eq!(answer.json()["name"], "admin");
     let mut plain = TcpStream::connect(server.address).unwrap();
@@ -407,6 +408,8 @@ fn requests_are_counted_by_route() {
         format!("garim_http_requests_total{{{route},status=\"404\"}} 1"),
         format!("garim_http_request_seconds_count{{{route}}} 2"),
         "garim_http_requests_underway 1".to_owned(),
+        "garim_jobs{state=\"queued\"} 0".to_owned(),
+        "garim_jobs{state=\"running\"} 0".to_owned(),
     ] {
         assert!(text.contains(&line), "{line} is not in\n{text}");
     }

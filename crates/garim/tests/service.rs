@@ -119,6 +119,19 @@ fn an_original_that_is_not_to_stay_is_destroyed_when_its_video_is_published() {
     service.post(&format!("/v1/videos/{id}/mosaic"), &json!({})).problem(409, "no_original");
 }
 
+/// Makes every file in a folder look as if nobody had written it for a minute.
+fn age(folder: &Path) {
+    for entry in folder.read_dir().unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            age(&path);
+        } else {
+            let file = std::fs::File::options().write(true).open(path).unwrap();
+            file.set_modified(std::time::SystemTime::now() - Duration::from_secs(60)).unwrap();
+        }
+    }
+}
+
 #[test]
 fn what_is_put_into_the_watched_folder_is_covered_and_published_by_itself() {
     let s = Scratch::new();
@@ -130,11 +143,8 @@ fn what_is_put_into_the_watched_folder_is_covered_and_published_by_itself() {
          data/objects/incoming/mina/show/index.m3u8",
     );
     s.write("data/objects/incoming/mina/a.mp4", &file);
-    let old = std::time::SystemTime::now() - Duration::from_secs(60);
-    for name in ["a.mp4", "show/index.m3u8"] {
-        let file = std::fs::File::options().write(true).open(incoming.join(name)).unwrap();
-        file.set_modified(old).unwrap();
-    }
+    age(&incoming);
+    assert!(incoming.join("show/init.mp4").exists(), "it is what must not be taken up by itself");
     let service = Service::start(&s, "[watch]\nprefix = 'incoming'\n");
     let mina = |path: &str| {
         let ask =
@@ -160,6 +170,7 @@ fn what_is_put_into_the_watched_folder_is_covered_and_published_by_itself() {
     for kind in ["ingest", "search", "mosaic"] {
         assert_eq!(kinds.iter().filter(|k| **k == kind).count(), 2, "{kinds:?}");
     }
+    assert_eq!(kinds.len(), 6, "{kinds:?}");
     let left = || {
         let files = |folder: &Path| {
             folder.read_dir().map_or(0, |entries| {

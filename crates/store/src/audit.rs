@@ -34,6 +34,8 @@ pub enum Action {
     ReadOriginal,
     /// An original was destroyed.
     DestroyOriginal,
+    /// A video was deleted: its original and everything that was made of it.
+    DeleteVideo,
     /// An API key was made.
     CreateKey,
     /// An API key was taken back.
@@ -50,6 +52,7 @@ impl Action {
             Self::Keep => "keep",
             Self::ReadOriginal => "read_original",
             Self::DestroyOriginal => "destroy_original",
+            Self::DeleteVideo => "delete_video",
             Self::CreateKey => "create_key",
             Self::RevokeKey => "revoke_key",
         }

@@ -349,6 +349,10 @@ async fn sqlite(folder: &Path, migration: Option<i64>) -> Result<(AnyPool, AnyPo
 /// Keeps other processes, and other callers in this one, waiting here until what it gives is dropped.
 async fn alone(folder: PathBuf) -> Result<fs::File, Error> {
     let locked = tokio::task::spawn_blocking(move || {
+        // SQLite says of a disk that is read-only that it cannot open the file, after ten seconds of trying.
+        let probe = folder.join(format!("writable.{}", uuid::Uuid::now_v7()));
+        let written = fs::File::create(&probe).and_then(|_| fs::remove_file(&probe));
+        written.map_err(Error::io(&folder))?;
         let file = fs::File::open(&folder).map_err(Error::io(&folder))?;
         file.lock().map_err(Error::io(&folder))?;
         Ok(file)

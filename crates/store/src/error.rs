@@ -189,6 +189,8 @@ fn fault(error: &sqlx::Error) -> Fault {
         Said::Io(_) | Said::PoolTimedOut | Said::PoolClosed | Said::WorkerCrashed => {
             return Fault::Passing;
         }
+        // What stands before a database that is away accepts connections and closes them: that is no answer either.
+        Said::Protocol(_) | Said::Tls(_) => return Fault::Passing,
         Said::Database(error) => error,
         _ => return Fault::Lasting,
     };

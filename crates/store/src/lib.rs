@@ -15,6 +15,7 @@ mod idempotency;
 mod jobs;
 mod key;
 mod keys;
+mod leftovers;
 mod objects;
 mod people;
 mod users;
@@ -35,7 +36,7 @@ pub use keys::{ApiKey, KeyScope, NewKey, Secret};
 pub use objects::{Contents, Object, ObjectPath, Objects, Place, S3Config};
 pub use people::{Face, NewPerson, NewPhoto, Person, Template};
 pub use users::{User, check_user_name};
-pub use versions::{NewVersion, Version, VersionFile, VersionState};
+pub use versions::{NewVersion, Version, VersionFile, VersionState, video_folder};
 pub use videos::{
     MAX_LENGTH, NewVideo, Original, Part, Source, UPLOAD_PATIENCE, Video, VideoState, seal_context,
 };

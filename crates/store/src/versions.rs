@@ -5,6 +5,7 @@
 
 use domain::{PersonId, VideoId};
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sqlx::any::AnyRow;
@@ -90,6 +91,13 @@ impl Version {
     pub fn is_public(&self, now: Timestamp) -> bool {
         self.state == VersionState::Published && self.consent_until.is_none_or(|end| now < end)
     }
+}
+
+/// Folder of all objects that were made of a video: `vod/{user}/{yyyyMMddHHmm}-{video}`, the video's time in UTC. Each
+/// attempt has a folder of its own in it.
+pub fn video_folder(user: &str, video: VideoId, created: Timestamp) -> String {
+    let stamp = created.to_zoned(TimeZone::UTC).strftime("%Y%m%d%H%M");
+    format!("vod/{user}/{stamp}-{video}")
 }
 
 const COLUMNS: &str = "video, number, state, folder, files, options, plan_of, consent_until, created_at, \

@@ -14,6 +14,7 @@ use crate::audit::append;
 use crate::db::{check_text, id, time};
 use crate::events::{NewEvent, emit};
 use crate::jobs::{NewJob, add, stop_all};
+use crate::versions::{end_all, video_folder};
 use crate::{Action, Error, Store, Topic};
 
 /// Largest original, in bytes.
@@ -145,7 +146,8 @@ impl Store {
     }
 
     /// Takes up an object of the watched folder, unless it was taken up already: a video, and jobs that follow
-    /// one another on it. `mark` tells this content from another of the same name. `None`: it was.
+    /// one another on it. `mark` tells this content from another of the same name. `None`: it was, or it was used
+    /// up and is about to be deleted.
     ///
     /// # Errors
     /// As [`Store::add_video`].
@@ -163,6 +165,11 @@ impl Store {
             return Ok(None);
         }
         let mut tx = self.begin().await?;
+        // A part of an archive whose playlist was taken up, and may be deleted already.
+        let used = sqlx::query("SELECT 1 FROM garbage WHERE object = $1").bind(object);
+        if used.fetch_optional(&mut *tx).await?.is_some() {
+            return Ok(None);
+        }
         let insert = "INSERT INTO watched (object, mark, video, taken_at) VALUES ($1, $2, '', $3) \
              ON CONFLICT (object) DO UPDATE SET mark = $2, taken_at = $3 WHERE watched.mark <> $2";
         let insert = sqlx::query(insert).bind(object).bind(mark).bind(now.as_millisecond());
@@ -445,7 +452,7 @@ impl Store {
     }
 
     /// Deletes a video: its original's key is destroyed and nothing of it is public from now on; the objects
-    /// follow. Jobs that work on it are stopped.
+    /// follow. Jobs that work on it are stopped. The log says so.
     ///
     /// # Errors
     /// [`Error::NotFound`].
@@ -453,10 +460,11 @@ impl Store {
         &self,
         owner: &str,
         id: VideoId,
+        actor: &str,
         now: Timestamp,
     ) -> Result<(), Error> {
         let mut tx = self.begin().await?;
-        remove(&mut tx, owner, id, now).await?;
+        self.remove(&mut tx, owner, id, (actor, ""), now).await?;
         self.commit(tx, &[Topic::Jobs, Topic::Events]).await?;
         self.forget().await
     }
@@ -495,8 +503,8 @@ impl Store {
     pub async fn expire_videos(&self, now: Timestamp) -> Result<usize, Error> {
         let millis = now.as_millisecond();
         let mut tx = self.begin().await?;
-        let query = "SELECT id, owner, CASE WHEN expires_at <= $1 OR state = 'uploading' THEN 1 ELSE 0 END AS whole \
-             FROM videos WHERE state <> 'deleted' AND (expires_at <= $1 OR original_delete_at <= $1 \
+        let query = "SELECT id, owner, state, CASE WHEN expires_at <= $1 OR state = 'uploading' THEN 1 ELSE 0 END \
+             AS whole FROM videos WHERE state <> 'deleted' AND (expires_at <= $1 OR original_delete_at <= $1 \
              OR (state = 'uploading' AND object IS NULL AND heard_at <= $2)) ORDER BY id LIMIT 100";
         let patience = (now - UPLOAD_PATIENCE).as_millisecond();
         let rows = sqlx::query(query).bind(millis).bind(patience).fetch_all(&mut *tx).await?;
@@ -506,7 +514,9 @@ impl Store {
         for row in &rows {
             let (video, owner): (VideoId, String) = (id(row, "id")?, row.try_get("owner")?);
             if crate::db::flag(row, "whole")? {
-                remove(&mut tx, &owner, video, now).await?;
+                let is_there = row.try_get::<String, _>("state")? == "stored";
+                let why = if is_there { "its time is over" } else { "it did not arrive in time" };
+                self.remove(&mut tx, &owner, video, ("garim", why), now).await?;
             } else {
                 let (detail, subject) = ("the grace period is over", video.to_string());
                 let action = Action::DestroyOriginal;
@@ -517,6 +527,35 @@ impl Store {
         self.commit(tx, &[Topic::Jobs, Topic::Events]).await?;
         self.forget().await?;
         Ok(rows.len())
+    }
+
+    /// `by`: who deletes it, and why, for the log.
+    async fn remove(
+        &self,
+        tx: &mut Transaction<'static, Any>,
+        owner: &str,
+        video: VideoId,
+        by: (&str, &str),
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        // The row stays: its addresses answer 410, and its id is not given again.
+        let update = "UPDATE videos SET state = 'deleted', sealed_key = NULL, original_delete_at = NULL, \
+             published = NULL, info = NULL WHERE id = $1 AND owner = $2 AND state <> 'deleted' \
+             RETURNING created_at";
+        let row = sqlx::query(update).bind(video.to_string()).bind(owner);
+        let row = row.fetch_optional(&mut **tx).await?.ok_or_else(|| missing(video))?;
+        let created = time(&row, "created_at")?.ok_or(Error::Damaged("created_at"))?;
+        let (actor, why) = by;
+        append(self, tx, actor, Action::DeleteVideo, &video.to_string(), why, now).await?;
+        discard_original(tx, video, now).await?;
+        // What searches found in it, and everything that attempts made of it, also those that came to nothing.
+        discard(tx, &format!("searches/{video}/"), now).await?;
+        discard(tx, &format!("{}/", video_folder(owner, video, created)), now).await?;
+        let purge = end_all(tx, video, "deleted", now).await?;
+        stop_all(tx, video, now).await?;
+        let data = json!({"video": video, "purge": purge});
+        let event = NewEvent { owner, kind: "video.deleted", subject: video.to_string(), data };
+        emit(tx, event, now).await
     }
 
     /// Bytes that a user's originals and versions take.
@@ -612,14 +651,16 @@ pub(crate) async fn discard(
     Ok(())
 }
 
-async fn discard_parts(
+/// Marks an original's records, and the plans that were edited to render it once more.
+async fn discard_original(
     tx: &mut Transaction<'static, Any>,
     video: VideoId,
     now: Timestamp,
 ) -> Result<(), Error> {
     let delete = sqlx::query("DELETE FROM parts WHERE video = $1").bind(video.to_string());
     delete.execute(&mut **tx).await?;
-    discard(tx, &format!("originals/{video}/"), now).await
+    discard(tx, &format!("originals/{video}/"), now).await?;
+    discard(tx, &format!("plans/{video}/"), now).await
 }
 
 /// Destroys an original's key; whether there was one.
@@ -635,35 +676,12 @@ pub(crate) async fn shred(
     if update.rows_affected() == 0 {
         return Ok(false);
     }
-    discard_parts(tx, video, now).await?;
+    discard_original(tx, video, now).await?;
     let data = json!({"video": video});
     let event =
         NewEvent { owner, kind: "video.original_destroyed", subject: video.to_string(), data };
     emit(tx, event, now).await?;
     Ok(true)
-}
-
-async fn remove(
-    tx: &mut Transaction<'static, Any>,
-    owner: &str,
-    video: VideoId,
-    now: Timestamp,
-) -> Result<(), Error> {
-    // The row stays: its addresses answer 410, and its id is not given again.
-    let update = "UPDATE videos SET state = 'deleted', sealed_key = NULL, original_delete_at = NULL, \
-         published = NULL, info = NULL WHERE id = $1 AND owner = $2 AND state <> 'deleted'";
-    let update = sqlx::query(update).bind(video.to_string()).bind(owner).execute(&mut **tx).await?;
-    if update.rows_affected() == 0 {
-        return Err(missing(video));
-    }
-    discard_parts(tx, video, now).await?;
-    // What searches found in it.
-    discard(tx, &format!("searches/{video}/"), now).await?;
-    let purge = crate::versions::end_all(tx, video, "deleted", now).await?;
-    stop_all(tx, video, now).await?;
-    let data = json!({"video": video, "purge": purge});
-    let event = NewEvent { owner, kind: "video.deleted", subject: video.to_string(), data };
-    emit(tx, event, now).await
 }
 
 /// How long a video is kept if its request does not say, in milliseconds; `None`: forever. The user's own number

@@ -62,7 +62,7 @@ async fn ask(store: &Store, dice: &mut Dice) {
     }
     match dice.below(5) {
         0 => drop(expected(store.cancel(USER, job, at(0)).await)),
-        1 => drop(expected(store.delete_video(USER, video, at(0)).await)),
+        1 => drop(expected(store.delete_video(USER, video, "key 1", at(0)).await)),
         _ => {}
     }
 }

@@ -259,7 +259,7 @@ async fn a_job_that_was_cancelled_or_whose_video_was_deleted_publishes_nothing()
         assert_eq!(store.garbage(10).await.unwrap(), [format!("{}/", new.folder)]);
 
         let (video, fence) = covering(store).await;
-        store.delete_video(USER, video, at(4)).await.unwrap();
+        store.delete_video(USER, video, "key 1", at(4)).await.unwrap();
         let new = new_version(video, fence, &[]);
         let answer = store.publish(&fence, &new, &json!({}), "w", at(5)).await;
         assert!(answer.is_err(), "{answer:?}");

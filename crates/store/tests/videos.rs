@@ -132,7 +132,7 @@ async fn videos_of_others_are_not_there() {
         assert!(is_missing(store.video("other", video).await));
         assert!(is_missing(store.original_key("other", video).await));
         assert!(is_missing(store.original("other", video, "w", "x", at(0)).await));
-        assert!(is_missing(store.delete_video("other", video, at(0)).await));
+        assert!(is_missing(store.delete_video("other", video, "key 1", at(0)).await));
         assert!(is_missing(store.destroy_original("other", video, "w", at(0)).await));
         assert!(is_missing(store.set_length("other", video, 5).await));
         assert!(store.videos("other", None, 10).await.unwrap().is_empty());
@@ -156,18 +156,26 @@ async fn nothing_is_left_of_a_deleted_video() {
         let queued = enqueue(store, of(0)).await;
         let waiting = enqueue(store, NewJob { after: Some(queued), ..of(0) }).await;
         let unrelated = enqueue(store, new_job(Kind::Search)).await;
-        store.delete_video(USER, video, at(9)).await.unwrap();
+        store.delete_video(USER, video, "key 1", at(9)).await.unwrap();
         assert!(is_missing(store.video(USER, video).await));
         assert!(is_missing(store.original_key(USER, video).await));
         assert!(is_missing(store.original(USER, video, "w", "x", at(9)).await));
-        assert!(is_missing(store.delete_video(USER, video, at(9)).await));
+        assert!(is_missing(store.delete_video(USER, video, "key 1", at(9)).await));
         assert!(store.videos(USER, None, 10).await.unwrap().is_empty());
         assert_eq!(keyless(db).await, 1);
         assert_eq!(db.number("SELECT COUNT(*) FROM parts").await, 0);
         let mut garbage = store.garbage(10).await.unwrap();
         garbage.sort();
-        let [original, found] = ["originals", "searches"].map(|of| format!("{of}/{video}/"));
-        assert_eq!(garbage, [original, found, format!("{}/", version.folder)]);
+        let [original, plans, found] =
+            ["originals", "plans", "searches"].map(|of| format!("{of}/{video}/"));
+        let version_folder = format!("{}/", version.folder);
+        let (made, _) = version.folder.rsplit_once('/').unwrap();
+        assert_eq!(garbage, [original, plans, found, format!("{made}/"), version_folder]);
+        let log = store.entries(0).await.unwrap().pop().unwrap();
+        assert_eq!(
+            (log.actor.as_str(), log.action.as_str(), log.subject),
+            ("key 1", "delete_video", video.to_string())
+        );
         assert!(!store.version(video, 1).await.unwrap().is_public(at(9)));
         let url = |file| format!("https://video.example.org/media/{video}/v1/{file}");
         let event = last(store, "video.deleted").await;
@@ -204,7 +212,10 @@ async fn an_original_is_destroyed_and_what_was_made_of_it_stays() {
         let again = store.destroy_original(USER, video, "studio key", at(6)).await;
         assert!(matches!(again, Err(Error::NoOriginal(_))));
         assert!(store.version(video, 1).await.unwrap().is_public(at(6)));
-        assert_eq!(store.garbage(10).await.unwrap(), [format!("originals/{video}/")]);
+        let mut garbage = store.garbage(10).await.unwrap();
+        garbage.sort();
+        // What was edited can be rendered from the original only.
+        assert_eq!(garbage, ["originals", "plans"].map(|of| format!("{of}/{video}/")));
         let log = store.entries(0).await.unwrap();
         assert_eq!(log.len(), 1);
         assert_eq!(
@@ -289,6 +300,9 @@ async fn videos_are_deleted_when_their_time_is_over() {
         assert_eq!(store.expire_videos(days(7)).await.unwrap(), 1);
         assert!(is_missing(store.video(USER, kept).await));
         assert_eq!(keyless(db).await, 2);
+        let log = store.entries(0).await.unwrap();
+        let said: Vec<_> = log.iter().map(|e| (e.actor.as_str(), e.action.as_str())).collect();
+        assert_eq!(said, [("garim", "delete_video"); 2]);
     })
     .await;
 }
@@ -314,7 +328,7 @@ async fn a_quota_holds_for_uploads_at_once() {
         }
         assert_eq!((added.len(), stores[0].used(USER).await.unwrap()), (6, 900));
         stores[0].add_video(&new_video(100), at(0)).await.unwrap();
-        stores[0].delete_video(USER, added[0], at(1)).await.unwrap();
+        stores[0].delete_video(USER, added[0], "key 1", at(1)).await.unwrap();
         stores[0].add_video(&new_video(150), at(1)).await.unwrap();
         let unlimited = NewVideo { owner: "other".into(), ..new_video(1 << 40) };
         stores[0].add_video(&unlimited, at(1)).await.unwrap();
@@ -364,6 +378,29 @@ async fn an_object_is_taken_up_again_from_the_start() {
         store.forget_parts(video, at(4)).await.unwrap();
         let (_, found) = store.original(USER, video, "w", "x", at(5)).await.unwrap();
         assert_eq!(found, parts, "one that is complete is not forgotten");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_object_that_was_used_up_is_not_taken_up_while_it_waits_to_be_deleted() {
+    on_both(async |db| {
+        let store = &db.store;
+        let new = |name: &str| NewVideo { source: Source::Object(name.into()), ..new_video(1) };
+        let take = async |name: &str, mark: &str| {
+            store.take_up(name, mark, &new(name), &[new_job(Kind::Ingest)], at(0)).await.unwrap()
+        };
+        let [playlist, init] = ["incoming/mina/a/index.m3u8", "incoming/mina/a/init.mp4"];
+        assert!(take(playlist, "1").await.is_some());
+        assert!(take(playlist, "1").await.is_none(), "it was");
+        let fence = claim(store, 0).await;
+        let used = [init.to_owned(), playlist.to_owned()];
+        store.complete_discarding(&fence, &json!({}), &used, at(1)).await.unwrap();
+        store.swept(playlist).await.unwrap();
+        assert!(take(init, "1").await.is_none());
+        assert_eq!(store.videos(USER, None, 10).await.unwrap().len(), 1);
+        store.swept(init).await.unwrap();
+        assert!(take(init, "2").await.is_some(), "another of that name");
     })
     .await;
 }

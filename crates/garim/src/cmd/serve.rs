@@ -22,9 +22,10 @@ use super::people::{default_folder, server_key};
 use super::{INTERRUPTED, print};
 use crate::cli::{ConfigArgs, ServeArgs, WorkerArgs};
 use crate::config::{Config, Database, Objects, Overrides};
-use crate::housekeeping::{self, Watch};
+use crate::housekeeping;
 use crate::http::{self, App};
 use crate::service::{Service, Staging};
+use crate::watched::Watch;
 use crate::{notify, worker};
 
 /// A client has this long for the headers of its next request, and for its TLS handshake.

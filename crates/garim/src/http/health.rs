@@ -15,9 +15,9 @@ use utoipa_axum::routes;
 use super::problem::Problem;
 use super::{App, Shared};
 
-/// How long an answer is given again: who asks often does not ask the database often.
+/// How long an answer is given again: who asks often does not ask what is behind it often.
 const FRESH: Duration = Duration::from_secs(1);
-/// After this long the database counts as gone.
+/// After this long the database, or the storage of objects, counts as gone.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The last answer of [`readyz`].
@@ -49,7 +49,7 @@ async fn healthz() -> Json<Health> {
     Json(OK)
 }
 
-/// The server can work: its database answers.
+/// The server can work: its database and its objects answer.
 #[utoipa::path(
     get,
     path = "/readyz",
@@ -72,10 +72,18 @@ async fn readyz(State(app): Shared) -> Result<Json<Health>, Problem> {
 }
 
 async fn look(app: &App) -> Result<(), String> {
-    let database = timeout(PATIENCE, app.store.users("", 1)).await;
+    let database = timeout(PATIENCE, app.store.users("", 1));
+    let objects = timeout(PATIENCE, app.objects.ready());
+    let (database, objects) = tokio::join!(database, objects);
     match database {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err("the database does not answer".to_owned()),
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => return Err(error.to_string()),
+        Err(_) => return Err("the database does not answer".to_owned()),
+    }
+    match objects {
+        // A full storage is said where something is to be stored; what is there can be watched.
+        Ok(Ok(()) | Err(store::Error::Full { .. })) => Ok(()),
+        Ok(Err(error)) => Err(format!("objects: {error}")),
+        Err(_) => Err("objects: the storage does not answer".to_owned()),
     }
 }

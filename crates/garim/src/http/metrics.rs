@@ -1,4 +1,4 @@
-//! Counters and times of requests, by the template of the route: ids are no labels.
+//! Counters and times of requests, by the template of the route: ids are no labels. And how many jobs there are.
 
 use std::time::Instant;
 
@@ -14,9 +14,12 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::auth::Admin;
+use super::problem::Problem;
 use super::{App, Shared};
 
 const SECONDS: &str = "garim_http_request_seconds";
+/// Jobs that are not over, by their state, in the whole installation.
+const JOBS: &str = "garim_jobs";
 /// Upper bounds of the histogram, in seconds.
 const BUCKETS: [f64; 11] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0];
 
@@ -42,9 +45,15 @@ pub fn routes() -> OpenApiRouter<std::sync::Arc<App>> {
     security(("key" = ["admin"])),
     responses((status = 200, description = "Text format 0.0.4", body = String, content_type = "text/plain")),
 )]
-async fn render(State(app): Shared, _: Admin) -> Response {
+async fn render(State(app): Shared, _: Admin) -> Result<Response, Problem> {
+    let counts = app.store.job_counts().await?;
+    for state in ["waiting", "queued", "running"] {
+        // None is a number too.
+        let count = counts.iter().find(|(name, _)| name == state).map_or(0, |(_, count)| *count);
+        gauge!(JOBS, "state" => state).set(count as f64);
+    }
     let kind = "text/plain; version=0.0.4; charset=utf-8";
-    ([(CONTENT_TYPE, kind)], app.prometheus.render()).into_response()
+    Ok(([(CONTENT_TYPE, kind)], app.prometheus.render()).into_response())
 }
 
 /// Counts a request and its time until the answer's headers.

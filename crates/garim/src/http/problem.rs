@@ -251,6 +251,8 @@ impl From<store::Error> for Problem {
                 Self { cause: Some(text), ..Self::new(Code::StorageFull, detail) }
             }
             E::Invalid { .. } => Self::new(Code::InvalidValue, text),
+            // A disk that became read-only, keys of S3 that were changed: whoever runs the server can mend it.
+            E::Denied { .. } => Self::unavailable(text),
             error if error.may_pass() => Self::unavailable(text),
             _ => Self::internal(text),
         }

@@ -322,7 +322,7 @@ async fn abandon(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     check_version(&headers)?;
-    app.store.delete_video(caller.owner(), id, Timestamp::now()).await?;
+    app.store.delete_video(caller.owner(), id, &caller.actor(), Timestamp::now()).await?;
     Ok((StatusCode::NO_CONTENT, [(RESUMABLE, TUS)]).into_response())
 }
 

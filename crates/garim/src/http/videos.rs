@@ -371,7 +371,7 @@ async fn delete(
     Operate(caller): Operate,
     Path(id): Path<VideoId>,
 ) -> Result<StatusCode, Problem> {
-    app.store.delete_video(caller.owner(), id, Timestamp::now()).await?;
+    app.store.delete_video(caller.owner(), id, &caller.actor(), Timestamp::now()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

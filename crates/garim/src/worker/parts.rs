@@ -302,7 +302,7 @@ async fn run(
     step: Step,
 ) -> Result<Stepped, Trouble> {
     let job = JobSpec { keep, ..cover::job_spec(attempt, input.clone(), options) };
-    attempt.child(Task::Part(PartSpec { job, step })).await
+    attempt.child(Task::Part(Box::new(PartSpec { job, step }))).await
 }
 
 /// The original's name, for a step that does not read it.

@@ -57,7 +57,13 @@ pub fn until_gone(path: &Path, why: &str) {
 
 impl<'a> Service<'a> {
     pub fn start(s: &'a Scratch, settings: &str) -> Self {
-        Self::start_as(s, &format!("{settings}{SETTINGS}"))
+        Self::start_with(s, settings, &[])
+    }
+
+    /// `secrets` are variables of its environment.
+    pub fn start_with(s: &'a Scratch, settings: &str, secrets: &[(&str, &str)]) -> Self {
+        let settings = format!("{settings}{SETTINGS}");
+        Self { s, server: Server::start_with(s, &settings, secrets, |client| client) }
     }
 
     /// With these settings and no others.
@@ -67,7 +73,7 @@ impl<'a> Service<'a> {
 
     /// `jobs` are settings of jobs.
     pub fn start_jobs(s: &'a Scratch, jobs: &str) -> Self {
-        Self { s, server: Server::start(s, &format!("{SETTINGS}{jobs}")) }
+        Self::start_as(s, &format!("{SETTINGS}{jobs}"))
     }
 
     pub fn get(&self, path: &str) -> Answer {

@@ -110,17 +110,19 @@ impl Ask<'_> {
 impl Server {
     /// With a database of its own, and `settings` in TOML.
     pub fn start(s: &Scratch, settings: &str) -> Self {
-        Self::start_with(s, settings, |client| client)
+        Self::start_with(s, settings, &[], |client| client)
     }
 
-    /// `client` may change the client.
+    /// `secrets` are variables of its environment; `client` may change the client.
     pub fn start_with(
         s: &Scratch,
         settings: &str,
+        secrets: &[(&str, &str)],
         client: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
     ) -> Self {
         s.write("garim.toml", settings);
         let mut command = command(s);
+        command.envs(secrets.iter().copied());
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (sender, lines) = channel();
         let stderr = BufReader::new(child.stderr.take().unwrap());

@@ -1,0 +1,247 @@
+//! What a service does while its database or its storage is away, and afterwards: it says so, loses nothing, and
+//! finishes what was under way.
+//!
+//! PostgreSQL and S3 are those of `cargo xtask servers`, behind a line that the test cuts. Without them a test says so
+//! and does nothing, or fails where GARIM_TEST_REQUIRED is set. GARIM_TEST_OUTAGE is how many seconds they are away.
+
+#![allow(clippy::unwrap_used)] // In helpers of tests too: a panic is a failure with a place.
+
+#[path = "support/live.rs"]
+mod live;
+#[path = "support/server.rs"]
+mod server;
+mod support;
+
+use std::io::{BufRead, BufReader};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use live::{HER_FACE, HIS_FACE, Service, two_people, until};
+use serde_json::{Value, json};
+use support::{Scratch, tool};
+use url::Url;
+
+/// The address of one of the servers that tests need.
+fn test_server(variable: &str) -> Option<Url> {
+    if let Ok(url) = std::env::var(variable) {
+        return Some(url.parse().unwrap());
+    }
+    let required = std::env::var_os("GARIM_TEST_REQUIRED").is_some();
+    assert!(!required, "{variable} is not set, and GARIM_TEST_REQUIRED is");
+    eprintln!("SKIPPED: {variable} is not set: run this under `cargo xtask servers`");
+    None
+}
+
+/// How long a server is away: longer than a lease of these tests.
+fn outage() -> Duration {
+    let seconds = std::env::var("GARIM_TEST_OUTAGE").ok().map(|text| text.parse().unwrap());
+    Duration::from_secs(seconds.unwrap_or(10))
+}
+
+/// A line to a server that can be cut: `None` for its ends says that it is.
+struct Line {
+    address: SocketAddr,
+    ends: Arc<Mutex<Option<Vec<TcpStream>>>>,
+}
+
+impl Line {
+    fn to(server: String) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let ends = Arc::new(Mutex::new(Some(Vec::new())));
+        let known = Arc::clone(&ends);
+        std::thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                // One that is not taken is closed at once.
+                let mut known = known.lock().unwrap();
+                let Some(open) = known.as_mut() else { continue };
+                let server = TcpStream::connect(&server).unwrap();
+                for (from, to) in [(&client, &server), (&server, &client)] {
+                    let (mut from, mut to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
+                    std::thread::spawn(move || {
+                        let _ = std::io::copy(&mut from, &mut to);
+                        let _ = to.shutdown(Shutdown::Both);
+                    });
+                }
+                open.extend([client, server]);
+            }
+        });
+        Self { address, ends }
+    }
+
+    fn cut(&self) {
+        for end in self.ends.lock().unwrap().take().unwrap_or_default() {
+            let _ = end.shutdown(Shutdown::Both);
+        }
+    }
+
+    fn mend(&self) {
+        *self.ends.lock().unwrap() = Some(Vec::new());
+    }
+}
+
+/// Uploads a video and has it covered; gives its id and the job, which is being done.
+fn covering(service: &Service, file: &[u8]) -> (String, Value) {
+    let video = service.upload(file, "");
+    let path = format!("/v1/videos/{video}/mosaic");
+    let job = service.post(&path, &json!({"options": {"crf": 12.0}})).is(202).json();
+    let path = format!("/v1/jobs/{}", job["id"].as_str().unwrap());
+    service.wait(&path, |job| job["state"]["name"] == "running");
+    (video, job)
+}
+
+/// The job ends well, and its video is published once, with both people covered.
+fn is_finished(s: &Scratch, service: &Service, video: &str, job: &Value) {
+    let job = service.over(job);
+    assert_eq!(job["state"]["name"], "done", "{job:#}");
+    let versions = service.get(&format!("/v1/videos/{video}/versions")).is(200).json();
+    assert_eq!(versions["items"].as_array().unwrap().len(), 1, "{versions:#}");
+    let video = service.get(&format!("/v1/videos/{video}")).is(200).json();
+    service.watch(&video, "out.mp4");
+    s.assert_covered("in.mp4", "out.mp4", HER_FACE);
+    s.assert_covered("in.mp4", "out.mp4", HIS_FACE);
+    assert_eq!(service.get("/v1/audit/verify").is(200).json()["whole"], true);
+}
+
+/// Asks until the server is ready.
+fn until_ready(service: &Service) {
+    until(|| match service.server.ask("GET", "/readyz").send() {
+        answer if answer.status == 200 => Ok(()),
+        answer => Err(format!("{answer:#?}")),
+    });
+}
+
+/// Writes to the SQLite database of `s`, in another process, until it is dropped.
+struct Writing(Child);
+
+impl Writing {
+    fn begin(s: &Scratch) -> Self {
+        let script = "import sqlite3, sys\n\
+             c = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=30)\n\
+             c.execute('BEGIN IMMEDIATE')\n\
+             print('writing', flush=True)\n\
+             sys.stdin.read()\n";
+        let mut python = Command::new("python3");
+        python.args(["-c", script]).arg(s.path("data/garim.db"));
+        let mut child = python.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "writing\n");
+        Self(child)
+    }
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_short_write_of_another_process_is_waited_for() {
+    let s = Scratch::new();
+    let service = Service::start(&s, "");
+    let writing = Writing::begin(&s);
+    std::thread::scope(|scope| {
+        let asked = scope.spawn(|| service.begin(100, ""));
+        // Reading goes on meanwhile, and nothing is decided before the other one is done.
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_secs(2) {
+            let videos = service.get("/v1/videos").is(200).json();
+            assert_eq!(videos["items"], json!([]));
+            assert!(!asked.is_finished());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        drop(writing);
+        let upload = asked.join().unwrap();
+        assert_eq!(service.offset(&upload), 0);
+    });
+}
+
+#[test]
+fn a_database_that_another_process_keeps_is_a_problem_that_passes() {
+    let s = Scratch::new();
+    let file = two_people(&s, "in.mp4");
+    let service = Service::start(&s, "");
+    let upload = service.begin(1000, "");
+    let (video, job) = covering(&service, &file);
+    let writing = Writing::begin(&s);
+    let refused = service.append(&upload, 0, &[7; 1000]).problem(503, "unavailable");
+    assert_ne!(refused.header("retry-after"), "");
+    service.server.ask("GET", "/healthz").send().is(200);
+    let shown = service.get(&format!("/v1/videos/{video}")).is(200).json();
+    assert_eq!(shown["state"], "stored");
+    assert_eq!(service.offset(&upload), 0, "nothing is said to be there that is not");
+    drop(writing);
+    until(|| match service.append(&upload, service.offset(&upload), &[7; 1000]) {
+        answer if answer.status == 204 => Ok(()),
+        answer => Err(format!("{answer:#?}")),
+    });
+    is_finished(&s, &service, &video, &job);
+}
+
+#[test]
+fn postgres_that_is_away_for_a_while_loses_nothing() {
+    let Some(mut url) = test_server("GARIM_TEST_POSTGRES") else { return };
+    let s = Scratch::new();
+    let file = two_people(&s, "in.mp4");
+    let name = format!("outage_{}", uuid::Uuid::now_v7().simple());
+    let mut create = Command::new("psql");
+    create.arg(url.as_str()).args(["-q", "-c", &format!("CREATE DATABASE {name}")]);
+    tool(create);
+    let line = Line::to(format!("{}:{}", url.host_str().unwrap(), url.port().unwrap()));
+    url.set_port(Some(line.address.port())).unwrap();
+    url.set_path(&name);
+    let service = Service::start_with(&s, "", &[("GARIM_DATABASE_URL", url.as_str())]);
+    let upload = service.begin(1000, "");
+    service.append(&upload, 0, &[7; 400]).is(204);
+    let (video, job) = covering(&service, &file);
+    line.cut();
+    let begun = Instant::now();
+    while begun.elapsed() < outage() {
+        let refused = service.get("/v1/videos").problem(503, "unavailable");
+        assert_ne!(refused.header("retry-after"), "");
+        service.append(&upload, 400, &[7; 600]).problem(503, "unavailable");
+        service.server.ask("GET", "/readyz").send().problem(503, "unavailable");
+        service.server.ask("GET", "/healthz").send().is(200);
+    }
+    line.mend();
+    until_ready(&service);
+    assert_eq!(service.offset(&upload), 400);
+    service.append(&upload, 400, &[7; 600]).is(204);
+    is_finished(&s, &service, &video, &job);
+}
+
+#[test]
+fn s3_that_is_away_for_a_while_loses_nothing() {
+    let Some(url) = test_server("GARIM_TEST_S3") else { return };
+    let s = Scratch::new();
+    let file = two_people(&s, "in.mp4");
+    let line = Line::to(format!("{}:{}", url.host_str().unwrap(), url.port().unwrap()));
+    let bucket = url.path().trim_matches('/');
+    let settings =
+        format!("[objects]\nbucket = '{bucket}'\nendpoint = 'http://{}'\n", line.address);
+    let password = url.password().unwrap();
+    let keys = [("AWS_ACCESS_KEY_ID", url.username()), ("AWS_SECRET_ACCESS_KEY", password)];
+    let service = Service::start_with(&s, &settings, &keys);
+    let upload = service.begin(1000, "");
+    service.append(&upload, 0, &[7; 400]).is(204);
+    let (video, job) = covering(&service, &file);
+    line.cut();
+    let begun = Instant::now();
+    while begun.elapsed() < outage() {
+        service.append(&upload, 400, &[7; 600]).problem(503, "unavailable");
+        service.server.ask("GET", "/readyz").send().problem(503, "unavailable");
+        service.server.ask("GET", "/healthz").send().is(200);
+        // What is only in the database is known.
+        service.get(&format!("/v1/videos/{video}")).is(200);
+        assert_eq!(service.offset(&upload), 400);
+    }
+    line.mend();
+    until_ready(&service);
+    service.append(&upload, 400, &[7; 600]).is(204);
+    is_finished(&s, &service, &video, &job);
+}
