@@ -22,7 +22,7 @@ help:
 	@echo 'make bench           measure Garim, deface and ffmpeg, into docs/BENCHMARKS.md (40 minutes)'
 	@echo 'make bench-quick     a part of it, into .garim/bench/quick.md (5 minutes)'
 	@echo 'make bench-selftest  does the evaluator of the benchmark see what it should?'
-	@echo 'make bench-service   measure the server, into its part of docs/BENCHMARKS.md (2 minutes)'
+	@echo 'make bench-service   measure the server, into its part of docs/BENCHMARKS.md (6 minutes)'
 	@echo 'make check-manifest  check docs/deploy/kubernetes.yaml'
 	@echo 'make check-player    play a result in headless Chromium, with seeks'
 	@echo 'make check-api       ask a running server all that its OpenAPI document allows, and more'

@@ -21,6 +21,8 @@ pub enum Before {
     New,
     /// It is being worked on.
     Underway,
+    /// Whoever worked on it is gone. Perhaps it was done, so nobody is to do it again under this name.
+    Abandoned,
     /// It was answered.
     Answered(Vec<u8>),
     /// The name was used for another request.
@@ -33,6 +35,7 @@ impl fmt::Debug for Before {
         f.write_str(match self {
             Self::New => "New",
             Self::Underway => "Underway",
+            Self::Abandoned => "Abandoned",
             Self::Answered(_) => "Answered(..)",
             Self::Other => "Other",
         })
@@ -51,16 +54,14 @@ impl Store {
         request: &str,
         now: Timestamp,
     ) -> Result<Before, Error> {
-        // An abandoned or forgotten one makes room first.
+        // An old one makes room first.
         let millis = now.as_millisecond();
-        let over = "DELETE FROM idempotency WHERE api_key = $1 AND name = $2 \
-             AND (created_at < $3 OR (sealed_answer IS NULL AND created_at < $4))";
+        let over = "DELETE FROM idempotency WHERE api_key = $1 AND name = $2 AND created_at < $3";
         let mut tx = self.begin().await?;
         sqlx::query(over)
             .bind(key.to_string())
             .bind(name)
             .bind(millis - KEPT.as_millis() as i64)
-            .bind(millis - ABANDONED.as_millis() as i64)
             .execute(&mut *tx)
             .await?;
         let insert = "INSERT INTO idempotency (api_key, name, request, created_at) \
@@ -70,15 +71,17 @@ impl Store {
             tx.commit().await?;
             return Ok(Before::New);
         }
-        let query =
-            "SELECT request, sealed_answer FROM idempotency WHERE api_key = $1 AND name = $2";
+        let query = "SELECT request, sealed_answer, created_at FROM idempotency WHERE api_key = $1 AND name = $2";
         let query = sqlx::query(query).bind(key.to_string()).bind(name);
         let row = query.fetch_one(&mut *tx).await?;
         tx.commit().await?;
         if row.try_get::<String, _>("request")? != request {
             return Ok(Before::Other);
         }
+        let patience = ABANDONED.as_millis() as i64;
+        let is_old = row.try_get::<i64, _>("created_at")? < millis - patience;
         match row.try_get::<Option<Vec<u8>>, _>("sealed_answer")? {
+            None if is_old => Ok(Before::Abandoned),
             None => Ok(Before::Underway),
             Some(sealed) => {
                 let plain = self.answers().open(&context(key, name), &sealed)?;

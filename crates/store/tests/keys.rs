@@ -186,7 +186,7 @@ async fn a_request_is_worked_on_once_and_answered_alike_for_a_day() {
 }
 
 #[tokio::test]
-async fn a_request_that_failed_or_was_abandoned_may_be_tried_again() {
+async fn a_request_that_failed_may_be_tried_again_and_one_that_was_abandoned_may_not() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path()).await;
     let (key, _) = store.create_key(&new("mina"), "test", at(0)).await.unwrap();
@@ -195,5 +195,7 @@ async fn a_request_that_failed_or_was_abandoned_may_be_tried_again() {
     store.forget_request(key.id, "r").await.unwrap();
     assert_eq!(take(at(0)).await, Before::New);
     assert_eq!(take(at(600)).await, Before::Underway);
-    assert_eq!(take(at(601)).await, Before::New);
+    assert_eq!(take(at(601)).await, Before::Abandoned, "perhaps it was done");
+    assert_eq!(take(at(86_400)).await, Before::Abandoned);
+    assert_eq!(take(at(86_401)).await, Before::New);
 }

@@ -73,6 +73,10 @@ pub async fn replay(
             let detail = "it was sent before and is not answered yet";
             Err(Problem::new(Code::RequestUnderway, detail).retry_after(1))
         }
+        Before::Abandoned => {
+            let detail = "the server stopped while it worked on it; look whether it was done, and if not, use a new key";
+            Err(Problem::new(Code::RequestAbandoned, detail))
+        }
         Before::Other => {
             let detail = "use a new one for another path or body";
             Err(Problem::new(Code::IdempotencyKeyReused, detail))

@@ -28,6 +28,7 @@ pub enum Code {
     NameTaken,
     NoConsent,
     RequestUnderway,
+    RequestAbandoned,
     PreconditionFailed,
     Gone,
     UploadOffset,
@@ -67,9 +68,11 @@ impl Code {
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
-            Self::Conflict | Self::NameTaken | Self::NoConsent | Self::RequestUnderway => {
-                StatusCode::CONFLICT
-            }
+            Self::Conflict
+            | Self::NameTaken
+            | Self::NoConsent
+            | Self::RequestUnderway
+            | Self::RequestAbandoned => StatusCode::CONFLICT,
             Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -98,6 +101,9 @@ impl Code {
             Self::NameTaken => "The name is in use",
             Self::NoConsent => "The person does not agree to be seen",
             Self::RequestUnderway => "A request with this idempotency key is being worked on",
+            Self::RequestAbandoned => {
+                "The server stopped while it worked on a request with this idempotency key"
+            }
             Self::PreconditionFailed => "The thing was changed since it was read",
             Self::InvalidForm => "The form cannot be read",
             Self::Gone => "It was there and is no longer",
