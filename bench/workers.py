@@ -59,7 +59,8 @@ def cover(server, video):
     wall = time.monotonic() - start
     if state["name"] != "done":
         raise SystemExit(f"bench: the job did not succeed: {state}")
-    with urllib.request.urlopen(get(server, f"/v1/videos/{video}")["published"]["urls"][0], timeout=60) as answer:
+    url = get(server, f"/v1/videos/{video}")["published"]["urls"][0]
+    with urllib.request.urlopen(f"http://127.0.0.1:{server.port}{url}", timeout=60) as answer:
         return wall, answer.read()
 
 

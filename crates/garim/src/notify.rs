@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 
-/// Messages on their way at once: targets that do not answer hold up the others only when there are this many.
+/// Messages on their way at once. Each webhook has few of them ([`Store::claim_delivery`]).
 const AT_ONCE: usize = 16;
 /// A target has this long to answer.
 const PATIENCE: Duration = Duration::from_secs(10);

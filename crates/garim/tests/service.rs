@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use live::{HER_FACE, HIS_FACE, Service, on_disk, two_people, until, until_gone};
 use serde_json::{Value, json};
-use support::Scratch;
+use support::{Scratch, tool};
 
 #[test]
 fn an_upload_that_breaks_off_goes_on_and_only_who_agreed_is_shown() {
@@ -70,8 +70,8 @@ fn an_upload_that_breaks_off_goes_on_and_only_who_agreed_is_shown() {
 }
 
 #[test]
-fn who_withdraws_is_public_no_longer_and_covered_again_with_and_without_the_original() {
-    for original in [true, false] {
+fn who_withdraws_is_public_no_longer_and_covered_again_whatever_is_left_of_the_video() {
+    for (original, plan) in [(true, true), (false, true), (false, false)] {
         let s = Scratch::new();
         let file = two_people(&s, "in.mp4");
         let service = Service::start(&s, "");
@@ -83,6 +83,13 @@ fn who_withdraws_is_public_no_longer_and_covered_again_with_and_without_the_orig
         if !original {
             service.delete(&format!("/v1/videos/{id}/original")).is(204);
             service.delete(&format!("/v1/videos/{id}/original")).problem(409, "no_original");
+        }
+        if !plan {
+            let objects = s.path("data/objects/vod/admin");
+            let plans = tool(s.command("find", &format!("{} -name plan.json", objects.display())));
+            let plans = String::from_utf8(plans).unwrap();
+            assert_eq!(plans.lines().count(), 1, "{plans}");
+            std::fs::remove_file(plans.trim()).unwrap();
         }
         let person = service.post(&format!("/v1/people/{man}/withdraw"), &json!({"by": "Man"}));
         assert_eq!(person.is(200).json()["videos"]["consent"], "withdrawn");

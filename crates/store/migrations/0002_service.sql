@@ -184,3 +184,4 @@ CREATE TABLE deliveries (
     UNIQUE (webhook, event)
 );
 CREATE INDEX deliveries_next ON deliveries (state, next_at);
+CREATE INDEX deliveries_webhook ON deliveries (webhook, state);

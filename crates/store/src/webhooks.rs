@@ -21,6 +21,8 @@ const MAX_WEBHOOKS: i64 = 20;
 const MAX_URL: usize = 2000;
 /// What a secret begins with (Standard Webhooks, "Signature scheme").
 const PREFIX: &str = "whsec_";
+/// Messages on their way to one webhook at once.
+const AT_ONCE: i64 = 4;
 /// Waits between attempts, in seconds: the last is about a day after the first.
 const WAITS: [i64; 9] = [5, 30, 120, 600, 1800, 3600, 3 * 3600, 7 * 3600, 12 * 3600];
 
@@ -201,6 +203,8 @@ impl Store {
 
     /// Takes the delivery that is due longest, for `lease`.
     ///
+    /// One webhook has few of them at once, so that a target that does not answer holds up its own only.
+    ///
     /// # Errors
     /// When the database fails.
     pub async fn claim_delivery(
@@ -210,17 +214,21 @@ impl Store {
     ) -> Result<Option<Delivery>, Error> {
         let millis = now.as_millisecond();
         // Looked at first without keeping anybody out: mostly there is nothing.
-        let next = "SELECT id FROM deliveries WHERE (state = 'due' AND next_at <= $1) \
-             OR (state = 'sending' AND lease_until < $1) ORDER BY next_at, id LIMIT 1";
-        if sqlx::query(next).bind(millis).fetch_optional(&self.pool).await?.is_none() {
+        let next = "SELECT d.id FROM deliveries d WHERE ((d.state = 'due' AND d.next_at <= $1) \
+             OR (d.state = 'sending' AND d.lease_until < $1)) \
+             AND (SELECT COUNT(*) FROM deliveries o WHERE o.webhook = d.webhook AND o.state = 'sending' \
+             AND o.lease_until >= $1) < $2 ORDER BY d.next_at, d.id LIMIT 1";
+        let there = sqlx::query(next).bind(millis).bind(AT_ONCE);
+        if there.fetch_optional(&self.pool).await?.is_none() {
             return Ok(None);
         }
         let claim = format!(
-            "UPDATE deliveries SET state = 'sending', attempt = attempt + 1, lease_until = $2 \
+            "UPDATE deliveries SET state = 'sending', attempt = attempt + 1, lease_until = $3 \
              WHERE id = ({next} {{skip}}) RETURNING id, attempt"
         );
         let claimed = sqlx::query(self.skipping(&claim))
             .bind(millis)
+            .bind(AT_ONCE)
             .bind((now + lease).as_millisecond())
             .fetch_all(&self.writer)
             .await?;

@@ -50,6 +50,31 @@ async fn an_event_is_delivered_once_with_a_secret_that_only_its_maker_saw() {
 }
 
 #[tokio::test]
+async fn a_target_that_does_not_answer_holds_up_its_own_messages_only() {
+    on_both(async |db| {
+        let store = &db.store;
+        let silent = hook(store, &["job.queued"]).await;
+        for _ in 0..6 {
+            enqueue(store, new_job(Kind::Mosaic)).await;
+        }
+        let mut taken = Vec::new();
+        while let Some(delivery) = next(store, at(1)).await {
+            assert_eq!(delivery.webhook.id, silent);
+            taken.push(delivery);
+        }
+        assert_eq!(taken.len(), 4);
+        let lively = hook(store, &["job.queued"]).await;
+        enqueue(store, new_job(Kind::Mosaic)).await;
+        assert_eq!(next(store, at(1)).await.unwrap().webhook.id, lively);
+        assert!(next(store, at(1)).await.is_none());
+        let refused = Answer::Refused(None, "timed out".to_owned());
+        store.delivered(taken[0].id, 1, &refused, at(2)).await.unwrap();
+        assert_eq!(next(store, at(2)).await.unwrap().webhook.id, silent, "one more may go");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_target_that_refuses_is_asked_less_and_less_often_for_a_day() {
     on_both(async |db| {
         let store = &db.store;

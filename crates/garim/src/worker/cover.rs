@@ -79,8 +79,15 @@ async fn published(
     let Some(original_sha256) = version.plan_of.clone().filter(|_| has(PLAN) && has(REPORT)) else {
         return Ok(None);
     };
-    attempt.fetch(&folder.join(PLAN)?, "retained.json").await?;
-    let path = attempt.fetch(&folder.join(REPORT)?, "retained-report.json").await?;
+    let fetched = async {
+        attempt.fetch(&folder.join(PLAN)?, "retained.json").await?;
+        attempt.fetch(&folder.join(REPORT)?, "retained-report.json").await
+    };
+    let path = match fetched.await {
+        // Somebody deleted them. Then nobody knows who is where.
+        Err(Trouble::Failed { code: "not_found", .. }) => return Ok(None),
+        fetched => fetched?,
+    };
     let report: Report = serde_json::from_slice(&super::attempt::read(&path)?)
         .map_err(|e| Trouble::never("damaged", format!("the report of the version: {e}")))?;
     Ok(Some(Published { sha256: report.output.sha256, original_sha256 }))

@@ -4,7 +4,7 @@
 use futures_util::StreamExt;
 use jiff::Timestamp;
 use serde_json::json;
-use store::{ObjectPath, Video, VideoState};
+use store::{Error, ObjectPath, Video, VideoState};
 
 use super::{Attempt, Trouble};
 use crate::child::Task;
@@ -52,7 +52,14 @@ async fn take(attempt: &Attempt, video: &Video) -> Result<(), Trouble> {
     let sources = sources(attempt, &object).await?;
     let mut length = 0;
     for source in &sources {
-        length += service.objects.head(source).await?.size;
+        length += match service.objects.head(source).await {
+            Ok(object) => object.size,
+            // Perhaps the playlist came first.
+            Err(error @ Error::NotFound { .. }) => {
+                return Err(Trouble::later("segment_missing", error.to_string()));
+            }
+            Err(error) => return Err(error.into()),
+        };
     }
     if length == 0 {
         return Err(Trouble::never("input_refused", format!("{object}: is empty")));
