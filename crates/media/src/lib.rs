@@ -34,9 +34,9 @@ mod splice;
 mod sys;
 mod writer;
 
-pub use avio::{Bytes, Input};
+pub use avio::{Bytes, Input, Target};
 pub use chunk::{ChunkReader, ChunkWriter};
-pub use convert::{Converted, convert};
+pub use convert::{Converted, convert, is_whole_mp4, remux};
 pub use encoder::{EncodeSettings, Encoded, VideoEncoder};
 pub use error::MediaError;
 pub use gops::NotCopied;
