@@ -661,6 +661,29 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/videos/{id}/convert": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Make an MP4 of a video's original, for one that is an HLS archive or of another kind.
+         * @description Scope: operate. Nothing is covered or encoded again: the MP4 holds the packets of the main video and sound, is sealed
+         *     with a new key, and takes the place of the original, whose key is destroyed. An MP4 stays as it is. Plans are good for
+         *     the original that they were made of, so a video is converted before it is covered; meanwhile nothing else is done
+         *     with it.
+         */
+        post: operations["convert_video"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/videos/{id}/mosaic": {
         parameters: {
             query?: never;
@@ -863,7 +886,7 @@ export interface components {
         };
         /** @description An entry of the log. */
         AuditEntry: {
-            /** @description What: `enrol`, `grant`, `withdraw`, `delete`, `keep`, `read_original`, `destroy_original`, `create_key` ... */
+            /** @description What: `enrol`, `grant`, `withdraw`, `delete`, `keep`, `read_original`, `replace_original`, `destroy_original`, `create_key` ... */
             action: string;
             /** @description Who: an API key, a job, a system user. */
             actor: string;
@@ -903,7 +926,7 @@ export interface components {
          * @description Stable names of what went wrong.
          * @enum {string}
          */
-        Code: "invalid_json" | "invalid_query" | "invalid_header" | "invalid_cursor" | "invalid_form" | "unauthenticated" | "missing_scope" | "not_found" | "method_not_allowed" | "slow_body" | "conflict" | "name_taken" | "no_consent" | "request_underway" | "precondition_failed" | "gone" | "upload_offset" | "no_original" | "too_large" | "quota_exceeded" | "no_such_bytes" | "broken_body" | "bad_signature" | "photo_refused" | "input_refused" | "storage_full" | "unsupported_media_type" | "invalid_value" | "idempotency_key_reused" | "too_many_requests" | "too_many_at_once" | "internal" | "unavailable" | "timeout";
+        Code: "invalid_json" | "invalid_query" | "invalid_header" | "invalid_cursor" | "invalid_form" | "unauthenticated" | "missing_scope" | "not_found" | "method_not_allowed" | "slow_body" | "conflict" | "name_taken" | "no_consent" | "request_underway" | "precondition_failed" | "gone" | "upload_offset" | "no_original" | "already_covered" | "video_busy" | "too_large" | "quota_exceeded" | "no_such_bytes" | "broken_body" | "bad_signature" | "photo_refused" | "input_refused" | "storage_full" | "unsupported_media_type" | "invalid_value" | "idempotency_key_reused" | "too_many_requests" | "too_many_at_once" | "internal" | "unavailable" | "timeout";
         /** @description People of one streamer or organisation. */
         Collection: {
             name: string;
@@ -930,6 +953,16 @@ export interface components {
          * @enum {string}
          */
         ConsentScope: "all" | "live" | "videos";
+        /** @description What to call a conversion, and when to do it. */
+        Convert: {
+            /**
+             * Format: int64
+             * @description Greater ones go first.
+             */
+            priority?: number;
+            /** @description What to call the job. */
+            tag?: string | null;
+        };
         /** @description A key to make. */
         CreateKey: {
             /**
@@ -1168,8 +1201,13 @@ export interface components {
             ended_at?: string | null;
             /** Format: uuid */
             id: string;
-            /** @description `mosaic`, `render`, `search`, `recover` or `ingest`. */
+            /** @description `mosaic`, `render`, `search`, `recover`, `ingest` or `convert`; of parts of long videos `analyse_part` or `render_part`. */
             kind: string;
+            /**
+             * Format: uuid
+             * @description The job that it is a part of.
+             */
+            part_of?: string | null;
             /** Format: int64 */
             priority: number;
             /** Format: date-time */
@@ -1188,6 +1226,11 @@ export interface components {
         };
         /** @description Where a job is. */
         JobState: {
+            /**
+             * Format: int64
+             * @description How many.
+             */
+            left: number;
             /** @enum {string} */
             name: "waiting";
         } | {
@@ -1307,7 +1350,7 @@ export interface components {
         /** @description One page. */
         Page_AuditEntry: {
             items: {
-                /** @description What: `enrol`, `grant`, `withdraw`, `delete`, `keep`, `read_original`, `destroy_original`, `create_key` ... */
+                /** @description What: `enrol`, `grant`, `withdraw`, `delete`, `keep`, `read_original`, `replace_original`, `destroy_original`, `create_key` ... */
                 action: string;
                 /** @description Who: an API key, a job, a system user. */
                 actor: string;
@@ -1413,8 +1456,13 @@ export interface components {
                 ended_at?: string | null;
                 /** Format: uuid */
                 id: string;
-                /** @description `mosaic`, `render`, `search`, `recover` or `ingest`. */
+                /** @description `mosaic`, `render`, `search`, `recover`, `ingest` or `convert`; of parts of long videos `analyse_part` or `render_part`. */
                 kind: string;
+                /**
+                 * Format: uuid
+                 * @description The job that it is a part of.
+                 */
+                part_of?: string | null;
                 /** Format: int64 */
                 priority: number;
                 /** Format: date-time */
@@ -7112,6 +7160,147 @@ export interface operations {
             };
             /** @description The body is too large */
             413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A value makes no sense, such as the name in Garim-User */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server failed */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Try again */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    convert_video: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The user that it is about, where that is not the key's own; needs the scope admin */
+                "Garim-User"?: string;
+                /** @description Sent again with the same key, the request does nothing again */
+                "Idempotency-Key"?: string;
+            };
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Convert"];
+            };
+        };
+        responses: {
+            /** @description The job */
+            202: {
+                headers: {
+                    /** @description Path of the job */
+                    Location?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Job"];
+                };
+            };
+            /** @description The request makes no sense */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no valid key */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key lacks the scope */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing, or it is somebody else's */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body took too long */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It was covered already, other jobs work on it, or its original is not there */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is of the wrong type */
+            415: {
                 headers: {
                     [name: string]: unknown;
                 };

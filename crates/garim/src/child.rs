@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use pipeline::{
-    EnrolSpec, Input, JobSpec, PartSpec, Phase, PhotoSearchSpec, Progress, RenderSpec, SearchSpec,
-    TrackSpec, VerifySpec,
+    EnrolSpec, Input, JobSpec, PartSpec, Phase, PhotoSearchSpec, Progress, RemuxSpec, RenderSpec,
+    SearchSpec, TrackSpec, VerifySpec,
 };
 use rustix::process::{
     DumpableBehavior, Pid, Resource, Rlimit, Signal, getppid, set_dumpable_behavior,
@@ -43,6 +43,8 @@ pub enum Task {
     Search(SearchSpec),
     /// Looks for faces on a photo.
     SearchPhoto(PhotoSearchSpec),
+    /// Makes an MP4 of a sealed original, sealed as well.
+    Remux(RemuxSpec),
     /// Plain files only: what it writes is uncovered, and must not lie beside a sealed original.
     Convert {
         input: PathBuf,
@@ -275,6 +277,7 @@ fn work(task: &Task, tell: &mut dyn FnMut(Progress)) -> Result<serde_json::Value
         Task::ExamineTrack(spec) => serde_json::to_value(pipeline::examine_track(spec, tell)?)?,
         Task::Search(spec) => serde_json::to_value(pipeline::search(spec, tell)?)?,
         Task::SearchPhoto(spec) => serde_json::to_value(pipeline::search_photo(spec)?)?,
+        Task::Remux(spec) => serde_json::to_value(pipeline::remux(spec, tell)?)?,
         Task::Probe { input } => serde_json::to_value(media::probe(input.open()?)?)?,
         Task::Convert { input, output } => {
             let mut last = Instant::now();

@@ -63,7 +63,7 @@ impl Service {
         if !self.staging.lend_original(&source, &path) {
             let mut file = tokio::fs::File::create_new(&path).await?;
             for (part, done) in parts.iter().zip(1..) {
-                self.objects.download(&part.object.parse()?, &mut file).await?;
+                self.objects.download(&part.object.parse()?, &mut file).await.map_err(moved)?;
                 fetched(done, count)?;
             }
         }
@@ -84,6 +84,17 @@ impl Service {
         let mut file = tokio::fs::File::create_new(&path).await?;
         self.objects.download(object, &mut file).await?;
         Ok(path)
+    }
+}
+
+/// A part that is gone was there when the parts were listed: the original was replaced or destroyed since, and whoever
+/// asks again gets the new one, or is told so.
+fn moved(error: Error) -> Error {
+    match error {
+        Error::NotFound { .. } => {
+            Error::Unavailable { why: "the original changed while it was read".to_owned() }
+        }
+        error => error,
     }
 }
 
@@ -231,6 +242,38 @@ mod tests {
         let path = room.file("");
         drop(room);
         assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn an_original_that_changes_while_it_is_read_may_be_read_again() {
+        let data = tempfile::tempdir().unwrap();
+        let key = store::KeySource::File(data.path().join("server.key"));
+        let location = store::Location::Folder(data.path().to_owned());
+        let service = Service {
+            store: Store::open(&location, &key).await.unwrap(),
+            objects: Objects::open(&store::Place::Folder(data.path().join("objects"))).unwrap(),
+            staging: Arc::new(Staging::open(data.path()).unwrap()),
+        };
+        let new = store::NewVideo {
+            owner: "mina".to_owned(),
+            name: "walk.mp4".to_owned(),
+            source: store::Source::Upload(10),
+            original: store::Original::Keep,
+            expires_at: None,
+            days: None,
+        };
+        let now = Timestamp::now();
+        let video = service.store.add_video(&new, now).await.unwrap();
+        // Its object was deleted since the parts were listed.
+        let part = store::Part { start: 0, length: 10, object: format!("originals/{video}/0") };
+        service.store.add_parts("mina", video, &[part], None, now).await.unwrap();
+        let room = service.staging.room(JobId::new(0), 1).unwrap();
+        let who = Access { owner: "mina", actor: "job", why: "mosaic" };
+        let read = service.original(video, who, &room, |_, _| Ok::<_, crate::worker::Trouble>(()));
+        let Err(crate::worker::Trouble::Failed { retry, code, .. }) = read.await else {
+            panic!("it was read, or the job was lost")
+        };
+        assert_eq!((retry, code), (store::Retry::Later, "storage_unavailable"));
     }
 
     #[test]

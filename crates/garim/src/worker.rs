@@ -4,6 +4,7 @@
 //! objects are in a folder of that attempt alone, and the database lets only the latest attempt publish.
 
 mod attempt;
+mod convert;
 mod cover;
 mod ingest;
 mod parts;
@@ -162,6 +163,7 @@ async fn work(attempt: &Attempt) -> Result<(), Trouble> {
         Kind::Search => search::run(attempt).await,
         Kind::Ingest => ingest::run(attempt).await,
         Kind::AnalysePart | Kind::RenderPart => parts::part(attempt).await,
+        Kind::Convert => convert::run(attempt).await,
     }
 }
 

@@ -1,5 +1,6 @@
-//! Any readable video, or a local HLS folder, as one progressive MP4. **Covers nothing.**
+//! Any readable video, or a local HLS folder, as one MP4. **Covers nothing.**
 
+use std::io;
 use std::path::Path;
 
 use domain::TimeBase;
@@ -7,6 +8,7 @@ use ffmpeg_sys_the_third as ff;
 use serde::Serialize;
 
 use crate::aac::AacTranscoder;
+use crate::avio::{Bytes, Input, Target};
 use crate::clock::Clock;
 use crate::muxer::{Muxer, Parameters, mp4_carries};
 use crate::reader::{Audio, Item, Reader, Streams};
@@ -41,7 +43,7 @@ pub fn convert(
     };
     let copies = mp4_carries(codec) && has_times(&source);
     if copies {
-        remux(source, video, audio, output, progress)?;
+        copy(source, video, audio, Muxer::create(output)?, progress)?;
     } else {
         drop(source);
         transcode(input, output, progress)?;
@@ -49,20 +51,93 @@ pub fn convert(
     Ok(Converted { video_copied: copies, audio_copied: audio_copies })
 }
 
+/// Writes the main video and sound of `input` to `output` as one MP4, uncovered, packet for packet: nothing is encoded
+/// again. The index is at the end of it. Messages call it `name`; `progress` gets seconds done and the length where
+/// known. Gives how many other streams were left out.
+///
+/// # Errors
+/// [`MediaError::Refused`] when MP4 cannot carry the packets as they are; an input that cannot be read to its end; a
+/// writer that failed, with its own reason. What was written by then is none.
+pub fn remux<'a>(
+    input: impl Into<Input<'a>>,
+    name: &Path,
+    output: &mut dyn Target,
+    progress: &mut dyn FnMut(f64, Option<f64>),
+) -> Result<usize, MediaError> {
+    let source = Source::open(input.into())?;
+    let video = source.main_video()?;
+    let audio = source.best(ff::AVMediaType::AUDIO, video as i32);
+    for index in [Some(video), audio].into_iter().flatten() {
+        let codec = source.parameters(index)?.codec_id;
+        if !mp4_carries(codec) || !has_times(&source) {
+            // SAFETY: returns a static string for any id.
+            let codec = unsafe { sys::text(ff::avcodec_get_name(codec)) };
+            let container = source.container();
+            return Err(source.refused(format!(
+                "holds {codec} in {container}, which MP4 cannot carry as it is; an original is not encoded again"
+            )));
+        }
+    }
+    let left_out = source.info()?.other_streams;
+    copy(source, video, audio, Muxer::over(name, output)?, progress)?;
+    Ok(left_out)
+}
+
+/// Top-level boxes of a file that are looked at, at most. A file that is whole has a handful.
+const MOST_BOXES: usize = 10_000;
+
+/// Whether this is an MP4 in one piece (ISO/IEC 14496-12, 4.2): not QuickTime's kind, and not in fragments, as HLS and
+/// DASH have it. What cannot be told is none.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn is_whole_mp4(bytes: &mut dyn Bytes) -> io::Result<bool> {
+    let end = bytes.seek(io::SeekFrom::End(0))?;
+    let mut at = 0u64;
+    let mut indexed = false;
+    for nth in 0..MOST_BOXES {
+        if at == end {
+            return Ok(indexed);
+        }
+        // Length and type; then the brand, or a length of 64 bits.
+        let mut head = [0; 16];
+        let there = usize::try_from(end.saturating_sub(at)).unwrap_or(16).min(16);
+        bytes.seek(io::SeekFrom::Start(at))?;
+        bytes.read_exact(&mut head[..there])?;
+        let [a, b, c, d, kind @ .., _, _, _, _, _, _, _, _] = head;
+        let [.., e, f, g, h, i, j, k, l] = head;
+        let length = match u32::from_be_bytes([a, b, c, d]) {
+            0 => end - at,
+            1 => u64::from_be_bytes([e, f, g, h, i, j, k, l]),
+            length => length.into(),
+        };
+        match (nth, &kind) {
+            (0, b"ftyp") if [e, f, g, h] != *b"qt  " => {}
+            (0, _) | (_, b"moof") => return Ok(false),
+            (_, b"moov") => indexed = true,
+            _ => {}
+        }
+        match at.checked_add(length) {
+            Some(next) if length >= 8 && next <= end => at = next,
+            _ => return Ok(false),
+        }
+    }
+    Ok(false)
+}
+
 /// Whether packets carry presentation times, which a copy needs; those of AVI do not.
 fn has_times(source: &Source) -> bool {
     !source.container().contains("avi")
 }
 
-fn remux(
+fn copy(
     source: Source,
     video: usize,
     audio: Option<usize>,
-    output: &Path,
+    mut muxer: Muxer<'_>,
     progress: &mut dyn FnMut(f64, Option<f64>),
 ) -> Result<(), MediaError> {
     let info = source.info()?;
-    let mut muxer = Muxer::create(output)?;
     let mut lanes = Vec::new();
     for index in [Some(video), audio].into_iter().flatten() {
         let base = sys::time_base(source.stream(index)?.time_base)
@@ -89,6 +164,7 @@ fn remux(
         packet.reset();
         // SAFETY: open context, blank packet.
         let code = unsafe { ff::av_read_frame(source.as_ptr(), packet.as_ptr()) };
+        source.intact()?;
         if code == ff::AVERROR_EOF {
             break;
         }
@@ -125,7 +201,7 @@ struct Lane {
 }
 
 impl Lane {
-    fn write(&mut self, packet: Packet, muxer: &mut Muxer) -> Result<(), MediaError> {
+    fn write(&mut self, packet: Packet, muxer: &mut Muxer<'_>) -> Result<(), MediaError> {
         let Some(aac) = &mut self.aac else { return muxer.write(packet, self.to, self.base) };
         for packet in aac.transcode(&Audio { packet, base: self.base })? {
             muxer.write(packet, self.to, aac.time_base())?;
@@ -133,7 +209,7 @@ impl Lane {
         Ok(())
     }
 
-    fn finish(&mut self, muxer: &mut Muxer) -> Result<(), MediaError> {
+    fn finish(&mut self, muxer: &mut Muxer<'_>) -> Result<(), MediaError> {
         let Some(aac) = &mut self.aac else { return Ok(()) };
         for packet in aac.finish()? {
             muxer.write(packet, self.to, aac.time_base())?;

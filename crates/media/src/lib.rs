@@ -4,8 +4,8 @@
 //! safe interface that keeps the chain `Packet -> Frame -> Redacted -> Encoded`: the encoder takes
 //! only [`redact::Redacted`], the writer takes only [`Encoded`], [`Audio`], and [`Copied`] packets
 //! together with the [`redact::Cleared`] that is good for them. Encoded pictures go from process to
-//! process sealed ([`ChunkWriter`], [`ChunkReader`]). The one exception is [`convert`], which covers
-//! nothing and says so.
+//! process sealed ([`ChunkWriter`], [`ChunkReader`]). The exceptions are [`convert`] and
+//! [`remux`], which cover nothing and say so.
 //! What never does: deciding what is covered, detectors, threads of the pipeline, the network.
 
 #![allow(unsafe_code)]
@@ -34,9 +34,9 @@ mod splice;
 mod sys;
 mod writer;
 
-pub use avio::{Bytes, Input};
+pub use avio::{Bytes, Input, Target};
 pub use chunk::{ChunkReader, ChunkWriter};
-pub use convert::{Converted, convert};
+pub use convert::{Converted, convert, is_whole_mp4, remux};
 pub use encoder::{EncodeSettings, Encoded, VideoEncoder};
 pub use error::MediaError;
 pub use gops::NotCopied;

@@ -1,6 +1,6 @@
 //! FFmpeg's MP4 muxer, owned, and the parameters of the streams that go into it.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::ptr;
@@ -8,29 +8,64 @@ use std::ptr;
 use domain::TimeBase;
 use ffmpeg_sys_the_third as ff;
 
+use crate::avio::{Avio, Target};
 use crate::sys::{self, CodecContext, Options, Packet, check, out_of_memory, rational};
 use crate::{MediaError, VideoInfo};
 
-/// FFmpeg's MP4 muxer on one file.
-pub(crate) struct Muxer {
+/// FFmpeg's MP4 muxer on one file, or on one writer.
+pub(crate) struct Muxer<'a> {
+    /// What messages call the output.
     path: PathBuf,
     context: *mut ff::AVFormatContext,
+    /// What it is written through, unless FFmpeg opened the file; dropped after the context is freed.
+    avio: Option<Avio<&'a mut dyn Target>>,
     started: bool,
     /// Last decoding time of every stream, in its own ticks.
     last: Vec<i64>,
 }
 
 // SAFETY: any thread, one at a time; not Sync.
-unsafe impl Send for Muxer {}
+unsafe impl Send for Muxer<'_> {}
 
-impl Muxer {
+impl Muxer<'static> {
+    /// Writes a file, with its index in front.
     pub(crate) fn create(path: &Path) -> Result<Self, MediaError> {
-        sys::init();
         let url = [b"file:", path.as_os_str().as_bytes()].concat();
         let url = CString::new(url).map_err(|_| MediaError::Output {
             path: path.to_owned(),
             why: "has a zero byte in its name".to_owned(),
         })?;
+        let muxer = Self::alloc(path, &url, None)?;
+        // SAFETY: the context was allocated above; pb is closed in Drop.
+        let code = unsafe {
+            ff::avio_open(&mut (*muxer.context).pb, url.as_ptr(), ff::AVIO_FLAG_WRITE as i32)
+        };
+        muxer.output(code).map(|_| muxer)
+    }
+}
+
+impl<'a> Muxer<'a> {
+    /// Writes to `target`, which messages call `name`, with the index at the end: to put it in front, FFmpeg would
+    /// read again what it wrote.
+    pub(crate) fn over(name: &Path, target: &'a mut dyn Target) -> Result<Self, MediaError> {
+        let avio = Avio::writing(target)?;
+        let pb = avio.as_ptr();
+        let muxer = Self::alloc(name, c"", Some(avio))?;
+        // SAFETY: the context was allocated above. `pb` is for callers to set, and stays theirs; it lives in the
+        // muxer, which frees the context first.
+        unsafe {
+            (*muxer.context).pb = pb;
+            (*muxer.context).flags |= ff::AVFMT_FLAG_CUSTOM_IO as i32;
+        }
+        Ok(muxer)
+    }
+
+    fn alloc(
+        path: &Path,
+        url: &CStr,
+        avio: Option<Avio<&'a mut dyn Target>>,
+    ) -> Result<Self, MediaError> {
+        sys::init();
         let mut context = ptr::null_mut();
         // SAFETY: literals and a NUL-terminated url, which the call copies.
         check("mp4", unsafe {
@@ -41,13 +76,9 @@ impl Muxer {
                 url.as_ptr(),
             )
         })?;
-        let muxer = Self { path: path.to_owned(), context, started: false, last: Vec::new() };
-        // SAFETY: the context was allocated above; pb is closed in Drop.
-        let code = unsafe {
-            (*context).flags |= ff::AVFMT_FLAG_BITEXACT as i32;
-            ff::avio_open(&mut (*context).pb, url.as_ptr(), ff::AVIO_FLAG_WRITE as i32)
-        };
-        muxer.output(code).map(|_| muxer)
+        // SAFETY: the context was allocated by the call, and is owned by the muxer from here on.
+        unsafe { (*context).flags |= ff::AVFMT_FLAG_BITEXACT as i32 };
+        Ok(Self { path: path.to_owned(), context, avio, started: false, last: Vec::new() })
     }
 
     /// Adds a stream with its own copy of `parameters`; returns its index.
@@ -132,7 +163,10 @@ impl Muxer {
     pub(crate) fn start(&mut self, base: TimeBase) -> Result<(), MediaError> {
         let timescale = base.den().to_string();
         let movie = self.movie_timescale(base).to_string();
-        let mut pairs = vec![(c"movflags", "+faststart"), (c"movie_timescale", &movie)];
+        let mut pairs = vec![(c"movie_timescale", movie.as_str())];
+        if self.avio.is_none() {
+            pairs.push((c"movflags", "+faststart"));
+        }
         if self.parameters().any(|p| p.codec_id == ff::AVCodecID::FLAC) {
             // "Experimental" in FFmpeg 5 only: the mapping is published and players take it.
             pairs.push((c"strict", "experimental"));
@@ -196,28 +230,45 @@ impl Muxer {
     /// Writes the index and closes the file; errors that were buffered show here.
     pub(crate) fn finish(mut self) -> Result<(), MediaError> {
         self.started = false;
-        // SAFETY: the header was written; closing flushes, and clears pb so Drop does nothing.
-        unsafe {
+        // SAFETY: the header was written; flushing leaves nothing in the buffer, so that its error says all.
+        let (trailer, buffered) = unsafe {
             let trailer = ff::av_write_trailer(self.context);
             let pb = (*self.context).pb;
-            let buffered = if pb.is_null() { 0 } else { (*pb).error };
-            let closed = ff::avio_closep(&mut (*self.context).pb);
-            for code in [trailer, buffered, closed] {
-                self.output(code)?;
+            if pb.is_null() {
+                (trailer, 0)
+            } else {
+                ff::avio_flush(pb);
+                (trailer, (*pb).error)
             }
+        };
+        for code in [trailer, buffered, self.close()] {
+            self.output(code)?;
         }
         Ok(())
     }
 
-    fn output(&self, code: i32) -> Result<i32, MediaError> {
-        if code < 0 {
-            let path = self.path.clone();
-            return Err(MediaError::Output {
-                path,
-                why: format!("cannot be written: {}", sys::why(code)),
-            });
+    /// Closes the file; a writer is its owner's. Nothing is written from here on.
+    fn close(&mut self) -> i32 {
+        // SAFETY: the context is alive. Both ways clear pb, so that nothing is closed twice.
+        unsafe {
+            if self.avio.is_some() {
+                (*self.context).pb = ptr::null_mut();
+                0
+            } else {
+                ff::avio_closep(&mut (*self.context).pb)
+            }
         }
-        Ok(code)
+    }
+
+    fn output(&self, code: i32) -> Result<i32, MediaError> {
+        // A writer that failed is asked whatever FFmpeg says: it knows the reason, and FFmpeg may go on.
+        let failed = self.avio.as_ref().and_then(Avio::failed);
+        let why = match failed {
+            Some(why) => format!("cannot be written: {why}"),
+            None if code < 0 => format!("cannot be written: {}", sys::why(code)),
+            None => return Ok(code),
+        };
+        Err(MediaError::Output { path: self.path.clone(), why })
     }
 }
 
@@ -234,14 +285,12 @@ fn order(p: &mut ff::AVPacket, last: &mut i64) {
     *last = p.dts;
 }
 
-impl Drop for Muxer {
+impl Drop for Muxer<'_> {
     fn drop(&mut self) {
-        // SAFETY: owned here. A muxer that was started and not finished is abandoned together with
-        // its file, so no trailer is written; freeing the context frees its queues.
-        unsafe {
-            ff::avio_closep(&mut (*self.context).pb);
-            ff::avformat_free_context(self.context);
-        }
+        // A muxer that was started and not finished is abandoned together with its file, so no trailer is written.
+        self.close();
+        // SAFETY: owned here; freeing the context frees its queues.
+        unsafe { ff::avformat_free_context(self.context) };
     }
 }
 

@@ -168,6 +168,9 @@ impl Nal {
         while let Some((unit, after)) =
             if self.length == 0 { by_start_code(rest) } else { by_length(rest, self.length) }
         {
+            // They belong to no unit, and what turns start codes into lengths may leave one of the next start code
+            // behind.
+            let unit = without_zeros(unit);
             let is_picture = unit.first().is_some_and(|&byte| match self.hevc {
                 true => byte >> 1 & 0x3f < 32,             // ITU-T H.265, table 7-1
                 false => (1..=5).contains(&(byte & 0x1f)), // ITU-T H.264, table 7-1
@@ -187,16 +190,20 @@ fn by_length(rest: &[u8], bytes: usize) -> Option<(&[u8], &[u8])> {
     Some(tail.split_at(length.min(tail.len())))
 }
 
-/// The same between start codes (00 00 01; zeros before it belong to no unit).
+/// The same between start codes (00 00 01).
 fn by_start_code(rest: &[u8]) -> Option<(&[u8], &[u8])> {
     let find = |bytes: &[u8]| bytes.windows(3).position(|w| w == [0, 0, 1]);
     let tail = rest.get(find(rest)? + 3..)?;
     let end = find(tail).unwrap_or(tail.len());
-    let (mut unit, after) = tail.split_at(end);
+    Some(tail.split_at(end))
+}
+
+/// A unit without zeros at its end (ITU-T H.264 and H.265, 7.4.1: it never ends in one).
+fn without_zeros(mut unit: &[u8]) -> &[u8] {
     while let [start @ .., 0] = unit {
         unit = start;
     }
-    Some((unit, after))
+    unit
 }
 
 #[cfg(test)]
@@ -216,6 +223,9 @@ mod tests {
         let annex_b = [0, 0, 0, 1, 0x67, 9, 0, 0, 1, 0x65, 7, 8, 0];
         assert_eq!(pictures(avc, &with_length), [[0x65, 7, 8]]);
         assert_eq!(pictures(Nal { hevc: false, length: 0 }, &annex_b), [[0x65, 7, 8]]);
+        // As FFmpeg makes it of a packet that ends with the first zero of the next start code.
+        let with_zero = [0, 0, 0, 4, 0x65, 7, 8, 0];
+        assert_eq!(pictures(avc, &with_zero), [[0x65, 7, 8]]);
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub(crate) struct Source {
     /// MPEG-TS and HLS clocks start anywhere; the others start at zero on purpose.
     pub(crate) free_clock: bool,
     /// What it is read through, unless FFmpeg opened the file; dropped after the context is closed.
-    avio: Option<Avio>,
+    avio: Option<Avio<Box<dyn Bytes>>>,
 }
 
 // SAFETY: as for codec contexts: any thread, one at a time; not Sync.
@@ -80,7 +80,7 @@ impl Source {
                        as a file of its own, never sealed";
             return Err(MediaError::Refused { path: name, why: why.to_owned() });
         }
-        let avio = Avio::new(bytes)?;
+        let avio = Avio::reading(bytes)?;
         // There is no protocol of this name: nothing else is ever opened. Nor does a file name tell its kind.
         Self::open_as(name, c"", false, Options::new(&limits(CONTAINERS, "none"))?, Some(avio))
     }
@@ -90,7 +90,7 @@ impl Source {
         url: &CStr,
         free_clock: bool,
         mut options: Options,
-        avio: Option<Avio>,
+        avio: Option<Avio<Box<dyn Bytes>>>,
     ) -> Result<Self, MediaError> {
         // SAFETY: allocates or returns null, which is checked.
         let mut context = unsafe { ff::avformat_alloc_context() };

@@ -81,7 +81,7 @@ enum Sound {
 /// }
 /// ```
 pub struct Writer {
-    muxer: Muxer,
+    muxer: Muxer<'static>,
     video_base: TimeBase,
     sound: Sound,
     fallback_duration: i64,
@@ -246,7 +246,7 @@ impl Writer {
     }
 }
 
-fn add_sound(muxer: &mut Muxer, plan: AudioPlan) -> Result<Sound, MediaError> {
+fn add_sound(muxer: &mut Muxer<'_>, plan: AudioPlan) -> Result<Sound, MediaError> {
     let (stream, sound) = if plan.copies {
         let stream = muxer.add(&plan.parameters, plan.base)?;
         (stream, Sound::Copy { stream })

@@ -102,7 +102,7 @@ impl Input {
         }
     }
 
-    fn unreadable(&self, error: &dyn std::error::Error) -> JobError {
+    pub(crate) fn unreadable(&self, error: &dyn std::error::Error) -> JobError {
         MediaError::Input { path: self.path.clone(), why: error.to_string() }.into()
     }
 }

@@ -9,6 +9,7 @@
 //! render:  decode -> paint -> encode -> mux
 //! parts:   both, cut at IDR pictures, each part in a process of its own
 //! search:  the first pass of analyse -> lines of faces
+//! remux:   demux -> mux, of sealed originals
 //! verify:  decode both files -> detect and compare (one worker a core) -> VerifyReport
 //! ```
 
@@ -23,6 +24,7 @@ mod parts;
 mod photo;
 mod poster;
 mod recover;
+mod remux;
 mod render;
 mod replan;
 mod report;
@@ -42,6 +44,7 @@ pub use error::JobError;
 pub use input::Input;
 pub use job::{JobSpec, Phase, Progress, Speed, run};
 pub use parts::{Hidden, PartRendered, PartSpec, SealTo, SeenParts, Step, Stepped, step};
+pub use remux::{RemuxSpec, Remuxed, remux};
 pub use replan::{RenderSpec, render_plan};
 pub use report::{
     ByHand, CoveredWhole, FileHash, FrameCounts, Report, ReviewSpan, TrackReport, Verdict,

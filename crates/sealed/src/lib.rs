@@ -96,8 +96,8 @@ pub fn seal(key: &SealKey, context: &str, offset: u64, plain: &[u8]) -> Result<V
 }
 
 /// Bytes of a record with so many of plaintext.
-fn sealed_len(plain: usize) -> u64 {
-    (LENGTH + NONCE + plain + TAG) as u64
+pub fn sealed_len(plain: u64) -> u64 {
+    plain + (LENGTH + NONCE + TAG) as u64
 }
 
 /// What a record is bound to.

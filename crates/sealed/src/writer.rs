@@ -30,7 +30,7 @@ impl<W: Write + Seek> Writer<W> {
     /// # Errors
     /// When `out` cannot be written.
     pub fn new(mut out: W, key: SealKey, context: String) -> io::Result<Self> {
-        out.seek(SeekFrom::Start(sealed_len(MAX_RECORD)))?;
+        out.seek(SeekFrom::Start(sealed_len(MAX_RECORD as u64)))?;
         let full = || Zeroizing::new(Vec::with_capacity(MAX_RECORD));
         let (head, tail) = (full(), full());
         Ok(Self { out, key, context, head, tail, sealed: MAX_RECORD as u64, position: 0 })

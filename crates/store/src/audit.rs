@@ -32,6 +32,8 @@ pub enum Action {
     Keep,
     /// An original was read, to work with it.
     ReadOriginal,
+    /// An original was replaced by another form of the same video.
+    ReplaceOriginal,
     /// An original was destroyed.
     DestroyOriginal,
     /// A video was deleted: its original and everything that was made of it.
@@ -51,6 +53,7 @@ impl Action {
             Self::Delete => "delete",
             Self::Keep => "keep",
             Self::ReadOriginal => "read_original",
+            Self::ReplaceOriginal => "replace_original",
             Self::DestroyOriginal => "destroy_original",
             Self::DeleteVideo => "delete_video",
             Self::CreateKey => "create_key",

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use domain::{PersonId, VideoId};
+use domain::{JobId, PersonId, VideoId};
 use sqlx::migrate::MigrateError;
 
 use crate::Standing;
@@ -71,6 +71,17 @@ pub enum Error {
     /// The original was destroyed, or is not complete yet.
     #[error("video {0} has no original: it is still arriving, or was destroyed")]
     NoOriginal(VideoId),
+    /// Something was made of a video's original, by which that may have to be found again.
+    #[error("video {0} was covered already, by plans that are good for its original as it is")]
+    Covered(VideoId),
+    /// Another job works on the video.
+    #[error("job {job} works on video {video}: wait until it is over, or cancel it")]
+    Busy {
+        /// The video.
+        video: VideoId,
+        /// The job.
+        job: JobId,
+    },
     /// The server's key is missing, malformed, or readable by others.
     #[error("the server's key {}: {why}", .path.as_ref().map_or("in GARIM_SERVER_KEY".into(), |p| p.display().to_string()))]
     Key {

@@ -17,6 +17,7 @@ mod key;
 mod keys;
 mod leftovers;
 mod objects;
+mod originals;
 mod people;
 mod users;
 mod versions;
@@ -34,6 +35,7 @@ pub use jobs::{Beat, Failure, Fence, Job, Kind, NewJob, Retry, State, parts_fold
 pub use key::KeySource;
 pub use keys::{ApiKey, KeyScope, NewKey, Secret};
 pub use objects::{Contents, Object, ObjectPath, Objects, Place, S3Config};
+pub use originals::Replacement;
 pub use people::{Face, NewPerson, NewPhoto, Person, Template};
 pub use users::{User, check_user_name};
 pub use versions::{NewVersion, Version, VersionFile, VersionState, video_folder};

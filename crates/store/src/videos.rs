@@ -252,19 +252,8 @@ impl Store {
         then: Option<&NewJob>,
         now: Timestamp,
     ) -> Result<u64, Error> {
-        let Some(first) = parts.first() else {
-            return Err(Error::Invalid { what: "the parts", why: "are none" });
-        };
-        let mut end = first.start;
-        for part in parts {
-            if part.start != end {
-                return Err(Error::OutOfPlace { expected: end });
-            }
-            if part.length == 0 || part.length > MAX_LENGTH || end > MAX_LENGTH {
-                return Err(Error::Invalid { what: "a part", why: "is empty, or too long" });
-            }
-            end += part.length;
-        }
+        let start = parts.first().map_or(0, |first| first.start);
+        let end = contiguous(parts, start)?;
         let mut tx = self.begin().await?;
         let update = "UPDATE videos SET received = $1, heard_at = $5, \
              state = CASE WHEN length = $1 THEN 'stored' ELSE state END \
@@ -274,7 +263,7 @@ impl Store {
             .bind(signed(end))
             .bind(video.to_string())
             .bind(owner)
-            .bind(signed(first.start))
+            .bind(signed(start))
             .bind(now.as_millisecond())
             .fetch_optional(&mut *tx)
             .await?;
@@ -283,16 +272,14 @@ impl Store {
             let there = self.video(owner, video).await?;
             return Err(if !there.has_original {
                 Error::NoOriginal(video)
-            } else if there.received() == first.start {
+            } else if there.received() == start {
                 Error::Invalid { what: "the parts", why: "go past the end of the video" }
             } else {
                 Error::OutOfPlace { expected: there.received() }
             });
         };
         for part in parts {
-            let insert = "INSERT INTO parts (video, start, length, object) VALUES ($1, $2, $3, $4)";
-            let insert = sqlx::query(insert).bind(video.to_string()).bind(signed(part.start));
-            insert.bind(signed(part.length)).bind(&part.object).execute(&mut *tx).await?;
+            insert_part(&mut tx, video, part).await?;
         }
         let (received, length): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
         if received == length {
@@ -567,7 +554,7 @@ impl Store {
         Ok(unsigned(row.try_get(0)?))
     }
 
-    async fn check_quota(
+    pub(crate) async fn check_quota(
         &self,
         tx: &mut Transaction<'static, Any>,
         owner: &str,
@@ -620,8 +607,37 @@ pub fn seal_context(video: VideoId) -> String {
     format!("original of {video}")
 }
 
-fn key_context(video: VideoId) -> String {
+pub(crate) fn key_context(video: VideoId) -> String {
     format!("key of the original of {video}")
+}
+
+/// Where parts end that follow one another from byte `start` on.
+pub(crate) fn contiguous(parts: &[Part], start: u64) -> Result<u64, Error> {
+    if parts.is_empty() {
+        return Err(Error::Invalid { what: "the parts", why: "are none" });
+    }
+    let mut end = start;
+    for part in parts {
+        if part.start != end {
+            return Err(Error::OutOfPlace { expected: end });
+        }
+        if part.length == 0 || part.length > MAX_LENGTH || end > MAX_LENGTH {
+            return Err(Error::Invalid { what: "a part", why: "is empty, or too long" });
+        }
+        end += part.length;
+    }
+    Ok(end)
+}
+
+pub(crate) async fn insert_part(
+    tx: &mut Transaction<'static, Any>,
+    video: VideoId,
+    part: &Part,
+) -> Result<(), Error> {
+    let insert = "INSERT INTO parts (video, start, length, object) VALUES ($1, $2, $3, $4)";
+    let insert = sqlx::query(insert).bind(video.to_string()).bind(signed(part.start));
+    insert.bind(signed(part.length)).bind(&part.object).execute(&mut **tx).await?;
+    Ok(())
 }
 
 /// Adds jobs that follow one another on a video.

@@ -31,7 +31,7 @@ struct EntryView {
     at: Timestamp,
     /// Who: an API key, a job, a system user.
     actor: String,
-    /// What: `enrol`, `grant`, `withdraw`, `delete`, `keep`, `read_original`, `destroy_original`, `create_key` ...
+    /// What: `enrol`, `grant`, `withdraw`, `delete`, `keep`, `read_original`, `replace_original`, `destroy_original`, `create_key` ...
     action: String,
     /// To whom or what.
     subject: String,

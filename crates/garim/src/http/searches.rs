@@ -82,6 +82,7 @@ async fn create(
     }
     let video = app.store.video(owner, new.video).await?;
     needs_original(&video)?;
+    app.store.not_converting(video.id).await?;
     if let Some(collection) = &new.collection {
         app.store.check_collection(owner, collection).await?;
     }

@@ -37,6 +37,7 @@ pub fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(show, delete))
         .routes(routes!(destroy_original))
         .routes(routes!(mosaic))
+        .routes(routes!(convert))
         .routes(routes!(versions))
         .routes(routes!(file))
 }
@@ -440,9 +441,57 @@ async fn mosaic(
     let video = app.store.video(owner, id).await?;
     check(&app, &caller, &options).await?;
     needs_original(&video)?;
+    app.store.not_converting(id).await?;
     let work = serde_json::to_value(options).map_err(Problem::internal)?;
     let job = job(owner, Kind::Mosaic, id, work, tag, priority)?;
     let job = app.store.enqueue(&job, Timestamp::now()).await?;
+    accepted(&app, owner, job).await
+}
+
+/// What to call a conversion, and when to do it.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Convert {
+    /// What to call the job.
+    #[schema(max_length = 200)]
+    tag: Option<String>,
+    /// Greater ones go first.
+    #[serde(default)]
+    #[schema(minimum = -10, maximum = 10)]
+    priority: i64,
+}
+
+/// Make an MP4 of a video's original, for one that is an HLS archive or of another kind.
+///
+/// Scope: operate. Nothing is covered or encoded again: the MP4 holds the packets of the main video and sound, is sealed
+/// with a new key, and takes the place of the original, whose key is destroyed. An MP4 stays as it is. Plans are good for
+/// the original that they were made of, so a video is converted before it is covered; meanwhile nothing else is done
+/// with it.
+#[utoipa::path(
+    post,
+    path = "/v1/videos/{id}/convert",
+    operation_id = "convert_video",
+    tag = "videos",
+    security(("key" = ["operate"])),
+    params(("id" = String, Path, format = Uuid)),
+    request_body = Convert,
+    responses(
+        (status = 202, description = "The job", body = JobView, headers(("Location" = String, description = "Path of the job"))),
+        (status = 409, description = "It was covered already, other jobs work on it, or its original is not there",
+            body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+async fn convert(
+    State(app): Shared,
+    Operate(caller): Operate,
+    Path(id): Path<VideoId>,
+    Body(Convert { tag, priority }): Body<Convert>,
+) -> Result<Response, Problem> {
+    let owner = caller.owner();
+    let video = app.store.video(owner, id).await?;
+    needs_original(&video)?;
+    let job = job(owner, Kind::Convert, id, json!({}), tag, priority)?;
+    let job = app.store.enqueue_conversion(&job, Timestamp::now()).await?;
     accepted(&app, owner, job).await
 }
 
@@ -545,6 +594,7 @@ async fn render(
     let video = app.store.video(owner, id).await?;
     let version = app.store.version(id, new.version).await?;
     needs_original(&video)?;
+    app.store.not_converting(id).await?;
     if new.people.len() > MAX_PEOPLE {
         return Err(Problem::new(Code::InvalidValue, "people: are more than 64"));
     }

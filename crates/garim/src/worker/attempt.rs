@@ -208,6 +208,8 @@ impl From<Error> for Trouble {
             Error::NoOriginal(_) => Self::never("no_original", message),
             Error::Sealed(_) | Error::Damaged(_) => Self::never("damaged", message),
             Error::Invalid { .. } => Self::never("invalid", message),
+            Error::Covered(_) => Self::never("already_covered", message),
+            Error::Busy { .. } => Self::later("video_busy", message),
             Error::Quota { .. } => Self::never("quota_exceeded", message),
             Error::Full { .. } => Self::later("storage_full", message),
             Error::Denied { .. } => Self::later("storage_denied", message),

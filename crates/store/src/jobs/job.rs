@@ -24,6 +24,8 @@ pub enum Kind {
     Recover,
     /// Take up an object as a sealed original.
     Ingest,
+    /// Make an MP4 of an original.
+    Convert,
     /// Find faces in a part of a long video.
     AnalysePart,
     /// Cover a part of a long video.
@@ -32,12 +34,13 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Mosaic,
         Self::Render,
         Self::Search,
         Self::Recover,
         Self::Ingest,
+        Self::Convert,
         Self::AnalysePart,
         Self::RenderPart,
     ];
@@ -50,6 +53,7 @@ impl Kind {
             Self::Search => "search",
             Self::Recover => "recover",
             Self::Ingest => "ingest",
+            Self::Convert => "convert",
             Self::AnalysePart => "analyse_part",
             Self::RenderPart => "render_part",
         }
