@@ -926,7 +926,7 @@ export interface components {
          * @description Stable names of what went wrong.
          * @enum {string}
          */
-        Code: "invalid_json" | "invalid_query" | "invalid_header" | "invalid_cursor" | "invalid_form" | "unauthenticated" | "missing_scope" | "not_found" | "method_not_allowed" | "slow_body" | "conflict" | "name_taken" | "no_consent" | "request_underway" | "precondition_failed" | "gone" | "upload_offset" | "no_original" | "already_covered" | "video_busy" | "too_large" | "quota_exceeded" | "no_such_bytes" | "broken_body" | "bad_signature" | "photo_refused" | "input_refused" | "storage_full" | "unsupported_media_type" | "invalid_value" | "idempotency_key_reused" | "too_many_requests" | "too_many_at_once" | "internal" | "unavailable" | "timeout";
+        Code: "invalid_json" | "invalid_query" | "invalid_header" | "invalid_cursor" | "invalid_form" | "unauthenticated" | "missing_scope" | "not_found" | "method_not_allowed" | "slow_body" | "conflict" | "name_taken" | "no_consent" | "request_underway" | "request_abandoned" | "precondition_failed" | "gone" | "upload_offset" | "no_original" | "already_covered" | "video_busy" | "too_large" | "quota_exceeded" | "no_such_bytes" | "broken_body" | "bad_signature" | "photo_refused" | "input_refused" | "storage_full" | "unsupported_media_type" | "invalid_value" | "idempotency_key_reused" | "too_many_requests" | "too_many_at_once" | "internal" | "unavailable" | "timeout";
         /** @description People of one streamer or organisation. */
         Collection: {
             name: string;
