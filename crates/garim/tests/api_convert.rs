@@ -149,7 +149,8 @@ fn what_mp4_cannot_carry_stays_the_original_that_it_was() {
 fn a_conversion_is_alone_with_its_video_and_asked_for_once() {
     let s = Scratch::new();
     let file = two_people(&s, "in.mp4");
-    let service = Service::idle(&s);
+    // Jobs stay where they are: nobody does them.
+    let service = Service::start_as(&s, "[jobs]\nworkers = 0\n");
     let half = service.begin(file.len(), "");
     let convert = |id: &str| format!("/v1/videos/{id}/convert");
     let id = half.rsplit('/').next().unwrap();

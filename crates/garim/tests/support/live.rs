@@ -76,11 +76,6 @@ impl<'a> Service<'a> {
         Self::start_as(s, &format!("{SETTINGS}{jobs}"))
     }
 
-    /// Jobs stay where they are: nobody does them.
-    pub fn idle(s: &'a Scratch) -> Self {
-        Self { s, server: Server::start(s, "[jobs]\nworkers = 0\n") }
-    }
-
     pub fn get(&self, path: &str) -> Answer {
         self.server.get(path)
     }
