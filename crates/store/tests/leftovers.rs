@@ -154,7 +154,7 @@ async fn more_jobs_than_are_forgotten_at_once_are_forgotten_in_turns() {
     on_both(async |db| {
         let ids = (0..501).map(|i| format!("('{}')", JobId::new(i))).collect::<Vec<_>>().join(", ");
         db.change(&format!(
-            "INSERT INTO jobs (id, owner, kind, work, priority, state, run_at, attempt, max_attempts, progress, \
+            "INSERT INTO jobs (id, owner, kind, work, priority, state, run_at, attempt, tries, progress, \
              cancel, pending, created_at, ended_at) SELECT t.column1, '{USER}', 'ingest', '{{}}', 0, 'cancelled', \
              0, 0, 3, 0, 0, 0, 0, 0 FROM (VALUES {ids}) t"
         ))
