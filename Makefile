@@ -19,7 +19,7 @@ help:
 	@echo 'make test            set up, then every check and test (cargo xtask ci)'
 	@echo 'make fuzz            feed the reader of plans with broken ones for a minute'
 	@echo 'make build           build target/release/garim'
-	@echo 'make bench           measure Garim, deface and ffmpeg, into docs/BENCHMARKS.md (40 minutes)'
+	@echo 'make bench           measure Garim, deface, ffmpeg and the server, into docs/BENCHMARKS.md (45 minutes)'
 	@echo 'make bench-quick     a part of it, into .garim/bench/quick.md (5 minutes)'
 	@echo 'make bench-selftest  does the evaluator of the benchmark see what it should?'
 	@echo 'make bench-service   measure the server, into its part of docs/BENCHMARKS.md (6 minutes)'
@@ -85,6 +85,7 @@ bench-setup: setup
 
 bench: bench-setup
 	@$(BENCH)/run.py --garim $(GARIM)
+	@$(MAKE) --no-print-directory bench-service
 
 bench-quick: bench-setup
 	@$(BENCH)/run.py --garim $(GARIM) --quick

@@ -200,7 +200,7 @@ async fn report(
         let written = match (&outcome, stopped) {
             // What was published is published, whatever came meanwhile.
             (Ok(()), _) => {
-                tracing::info!(job = %fence.job, "job done");
+                tracing::info!(job = %fence.job, attempt = fence.attempt, "attempt done");
                 return;
             }
             (Err(_), Some(Stopped::Lost)) | (Err(Trouble::Lost), _) => {
