@@ -362,7 +362,8 @@ fn a_webhook_that_never_answers_keeps_nobody_waiting() {
     let (slow, _) = (hook(&silent), hook(&prompt));
     let begun = Instant::now();
     let mut heard = Vec::new();
-    for _ in 0..5 {
+    // More than are on their way at once.
+    for _ in 0..20 {
         service.begin(100, "");
         heard.push(header(&receive(&prompt, "200 OK"), "webhook-id"));
         service.get("/v1/videos").is(200);
@@ -371,13 +372,13 @@ fn a_webhook_that_never_answers_keeps_nobody_waiting() {
     assert!(begun.elapsed() < Duration::from_secs(8), "the others waited {:?}", begun.elapsed());
     heard.sort();
     heard.dedup();
-    assert_eq!(heard.len(), 5, "a message was told twice, and another not at all");
+    assert_eq!(heard.len(), 20, "a message was told twice, and another not at all");
     let deliveries = format!("/v1/webhooks/{slow}/deliveries");
     let given_up = |page: &Value| {
-        page["items"].as_array().unwrap().iter().all(|message| {
+        page["items"].as_array().unwrap().iter().any(|message| {
             message["state"] == "due" && message["attempt"] == 1 && message["error"].is_string()
         })
     };
     let page = service.wait(&deliveries, given_up);
-    assert_eq!(page["items"].as_array().unwrap().len(), 5);
+    assert_eq!(page["items"].as_array().unwrap().len(), 20);
 }
