@@ -41,6 +41,11 @@ fn begun(s: &Scratch, worker: &str) -> usize {
     log.lines().filter(|line| line.contains("job started") && line.contains("_part")).count()
 }
 
+/// Whether a worker gave up doing it in parts.
+fn did_it_alone(s: &Scratch, worker: &str) -> bool {
+    String::from_utf8(s.read(&format!("{worker}.log"))).unwrap().contains("covered by one")
+}
+
 /// Hashes of the packets of the video in the groups with nobody.
 fn untouched(s: &Scratch, file: &str) -> Vec<String> {
     let packets = s.packets(file, "v:0");
@@ -97,6 +102,7 @@ fn two_workers_make_the_same_file_as_one_and_leave_the_same_groups_untouched() {
     let video = service.cover(&id, asked);
     assert_eq!(video["published"]["version"], 2);
     service.watch(&video, "two.mp4");
+    assert!(!did_it_alone(&s, "first") && !did_it_alone(&s, "second"));
     let begun = [begun(&s, "first"), begun(&s, "second")];
     assert!(begun[0] > 8 && begun[1] > 0 && begun[0] + begun[1] == 16, "{begun:?}");
     assert!(s.read("one.mp4") == s.read("two.mp4"), "two workers made another file");
@@ -137,6 +143,7 @@ fn who_withdraws_while_parts_are_covered_is_covered_in_the_end() {
     service.post(&format!("/v1/people/{man}/withdraw"), &json!({"by": "Man"})).is(200);
     let job: Value = service.over(&job);
     assert_eq!(job["state"]["name"], "done", "{job:#}");
+    assert!(!did_it_alone(&s, "worker"), "what was seen was still good");
     let video = service.get(&format!("/v1/videos/{id}")).is(200).json();
     assert_eq!(video["published"]["version"], 1);
     service.watch(&video, "out.mp4");
@@ -168,6 +175,7 @@ fn cancelling_stops_the_parts_and_a_damaged_video_is_covered_by_one() {
     file[at + 20..at + 60].fill(0x55);
     let id = service.upload(&file, "original c2VhbA==");
     let video = service.cover(&id, json!({}));
+    assert!(did_it_alone(&s, "worker"));
     service.watch(&video, "out.mp4");
     s.write("damaged.mp4", &file);
     assert_eq!(s.times("out.mp4"), s.times("in.mp4"));

@@ -131,7 +131,9 @@ pub(crate) enum Passed {
 impl Router {
     pub(crate) fn new(sections: Vec<Section>) -> Self {
         let hash = GopHash::new();
-        let wanted = sections.iter().rposition(|section| section.pass != Pass::Skip);
+        // Where nothing is decoded at all, it is the marks of the groups that somebody wants.
+        let decodes = sections.iter().any(|section| section.pass == Pass::Decode);
+        let wanted = sections.iter().rposition(|section| !decodes || section.pass != Pass::Skip);
         let end = wanted.map_or(0, |at| at + 1);
         Self { sections, at: None, shown: 0, held: Vec::new(), hash, numbered: None, end }
     }

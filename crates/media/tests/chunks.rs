@@ -19,9 +19,14 @@ const CONTEXT: &str = "chunk of a test";
 
 /// Four seconds at 25 frames a second in groups of a second, with B-frames and a tone.
 fn clip(path: &Path) {
+    clip_with(path, "");
+}
+
+fn clip_with(path: &Path, more: &str) {
     let args = "-v error -f lavfi -i testsrc2=s=160x120:r=25:d=4 -f lavfi -i sine=d=4 -c:a aac -c:v libx264 \
          -preset veryfast -bf 2 -x264-params keyint=25:min-keyint=25:scenecut=0";
-    let status = Command::new("ffmpeg").args(args.split_whitespace()).arg(path).status().unwrap();
+    let args = args.split_whitespace().chain(more.split_whitespace());
+    let status = Command::new("ffmpeg").args(args).arg(path).status().unwrap();
     assert!(status.success());
 }
 
@@ -91,11 +96,16 @@ fn open(path: &Path, of: &Sealed) -> Result<ChunkReader<File>, MediaError> {
     ChunkReader::open(path, bytes)
 }
 
-/// Puts the groups 1 and 2 of `chunk` between the others of `input`.
-fn join(input: &Path, chunk: &mut ChunkReader<File>, output: &Path) -> Result<(), MediaError> {
+/// Puts the groups of `chunk` that `theirs` says between the others of `input`.
+fn join(
+    input: &Path,
+    chunk: &mut ChunkReader<File>,
+    output: &Path,
+    theirs: impl Fn(usize) -> bool,
+) -> Result<(), MediaError> {
     let (gops, plan) = (gops(input), plan(input));
     let mut reader = Reader::open(input, Streams::VideoAndAudio, false).unwrap();
-    let pass = |at| if (1..3).contains(&at) { Pass::Skip } else { Pass::Copy };
+    let pass = |at| if theirs(at) { Pass::Skip } else { Pass::Copy };
     let splice = reader.splice(sections(&gops, pass), reorder(&gops)).unwrap();
     let info = reader.info().video.clone();
     let (format, range) = (reader.pixel_format(), reader.color().range);
@@ -113,7 +123,7 @@ fn join(input: &Path, chunk: &mut ChunkReader<File>, output: &Path) -> Result<()
                 writer.copy(group, leave)?;
             }
             Item::Skipped(at) => {
-                assert!((1..3).contains(&at));
+                assert!(theirs(at));
                 for _ in 0..gops[at].packets {
                     writer.video(chunk.next_picture()?)?;
                 }
@@ -135,7 +145,7 @@ fn what_was_encoded_elsewhere_stands_between_copied_groups() {
     clip(&path("in.mp4"));
     let of = encode(&path("in.mp4"), &path("chunk"), "veryfast", |at| (1..3).contains(&at));
     let mut chunk = open(&path("chunk"), &of).unwrap();
-    join(&path("in.mp4"), &mut chunk, &path("out.mp4")).unwrap();
+    join(&path("in.mp4"), &mut chunk, &path("out.mp4"), |at| (1..3).contains(&at)).unwrap();
     assert_eq!(times(&path("out.mp4")), times(&path("in.mp4")));
     let (before, after) = (gops(&path("in.mp4")), gops(&path("out.mp4")));
     let same: Vec<bool> = before.iter().zip(&after).map(|(a, b)| a.sha256 == b.sha256).collect();
@@ -149,6 +159,17 @@ fn what_was_encoded_elsewhere_stands_between_copied_groups() {
 }
 
 #[test]
+fn a_video_without_sound_of_which_nothing_is_copied_is_put_together_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    clip_with(&path("in.mp4"), "-an");
+    let of = encode(&path("in.mp4"), &path("chunk"), "veryfast", |_| true);
+    let mut chunk = open(&path("chunk"), &of).unwrap();
+    join(&path("in.mp4"), &mut chunk, &path("out.mp4"), |_| true).unwrap();
+    assert_eq!(times(&path("out.mp4")), times(&path("in.mp4")));
+}
+
+#[test]
 fn a_chunk_of_other_settings_does_not_fit() {
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name);
@@ -156,7 +177,8 @@ fn a_chunk_of_other_settings_does_not_fit() {
     // Its parameter sets are others.
     let of = encode(&path("in.mp4"), &path("chunk"), "ultrafast", |at| (1..3).contains(&at));
     let mut chunk = open(&path("chunk"), &of).unwrap();
-    let error = join(&path("in.mp4"), &mut chunk, &path("out.mp4")).unwrap_err();
+    let error =
+        join(&path("in.mp4"), &mut chunk, &path("out.mp4"), |at| (1..3).contains(&at)).unwrap_err();
     assert!(matches!(error, MediaError::NotSpliced(_)), "{error}");
 }
 
