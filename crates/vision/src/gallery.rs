@@ -86,8 +86,14 @@ impl Gallery {
                 _ => best.push((*person, similarity)),
             }
         }
-        best.sort_by(|a, b| b.1.total_cmp(&a.1));
-        best.truncate(most);
+        // Of a hundred thousand people, most need not be put in order.
+        let order =
+            |a: &(PersonIx, f32), b: &(PersonIx, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
+        if most < best.len() {
+            best.select_nth_unstable_by(most, order);
+            best.truncate(most);
+        }
+        best.sort_unstable_by(order);
         best
     }
 }
