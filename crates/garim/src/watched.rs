@@ -185,15 +185,8 @@ async fn take(
         (Kind::Search, json(serde_json::to_value(search))),
         (Kind::Mosaic, json(serde_json::to_value(options))),
     ];
-    let job = |(kind, work)| NewJob {
-        owner: user.to_owned(),
-        kind,
-        video: None,
-        work,
-        tag: Some("watched".to_owned()),
-        priority: 0,
-        after: None,
-    };
+    let job =
+        |(kind, work)| NewJob { tag: Some("watched".to_owned()), ..NewJob::new(user, kind, work) };
     let jobs: Vec<NewJob> = chain.into_iter().map(job).collect();
     if service.store.take_up(path, &mark, &video, &jobs, now).await?.is_some() {
         tracing::info!(object = path, user, "taken up");

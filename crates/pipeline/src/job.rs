@@ -245,50 +245,63 @@ impl Job<'_> {
         times: Times,
     ) -> Result<Report, JobError> {
         let names = self.names();
-        let ending =
-            Ending { spec: self.spec, installed: self.installed, input: self.input, names };
-        ending.finish(analysed, rendered, sheet, times)
+        let ending = Ending::new(self.spec, self.installed, self.input, names)?;
+        let plan = match &self.spec.plan {
+            Some(_) => ending.write(&ending.document(analysed))?,
+            None => None,
+        };
+        ending.finish(analysed, rendered, plan, sheet, times)
     }
 }
 
-/// What the end of a job needs to know of it.
+/// What the plan and the report say of a job.
 pub(crate) struct Ending<'a> {
-    pub(crate) spec: &'a JobSpec,
-    pub(crate) installed: &'a Installed,
-    pub(crate) input: FileHash,
+    spec: &'a JobSpec,
+    input: FileHash,
+    models: Vec<Model>,
     /// Names of the people to keep, by their numbers.
-    pub(crate) names: Vec<String>,
+    names: Vec<String>,
 }
 
-impl Ending<'_> {
+impl<'a> Ending<'a> {
+    pub(crate) fn new(
+        spec: &'a JobSpec,
+        installed: &Installed,
+        input: FileHash,
+        names: Vec<String>,
+    ) -> Result<Self, JobError> {
+        Ok(Self { spec, input, models: used(installed)?, names })
+    }
+
     /// The plan as it is written.
-    pub(crate) fn document(&self, analysed: &Analysed) -> Result<PlanDocument, JobError> {
+    pub(crate) fn document(&self, analysed: &Analysed) -> PlanDocument {
         let header = PlanHeader {
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
             input_sha256: self.input.sha256.clone(),
             input_name: self.input.name(),
-            models: used(self.installed)?,
+            models: self.models.clone(),
             people: self.names.clone(),
         };
-        Ok(analysed.plan.document(&header, &analysed.followed.tracks))
+        analysed.plan.document(&header, &analysed.followed.tracks)
     }
 
-    /// Writes the files that go with the output, and the report.
+    /// Writes the plan, if one is asked for.
+    pub(crate) fn write(&self, document: &PlanDocument) -> Result<Option<FileHash>, JobError> {
+        let Some(path) = &self.spec.plan else { return Ok(None) };
+        write_json(path, document)?;
+        Ok(Some(FileHash { path: path.clone(), sha256: sha256(path)? }))
+    }
+
+    /// Writes the other files that go with the output, and the report.
     pub(crate) fn finish(
         self,
         analysed: &Analysed,
         rendered: &Rendered,
+        plan: Option<FileHash>,
         sheet: Option<Sheet>,
         times: Times,
     ) -> Result<Report, JobError> {
         let spec = self.spec;
-        let plan = match &spec.plan {
-            Some(path) => {
-                write_json(path, &self.document(analysed)?)?;
-                Some(FileHash { path: path.clone(), sha256: sha256(path)? })
-            }
-            None => None,
-        };
         if let (Some(sheet), Some(path)) = (sheet, &spec.contact_sheet) {
             sheet.write(path)?;
         }
@@ -297,9 +310,8 @@ impl Ending<'_> {
             (None, Some(plan)) => plan.clone(),
             (None, None) => return Err(JobError::NothingToWrite(spec.input.path.clone())),
         };
-        let models = used(self.installed)?;
-        let (names, input) = (&self.names, &self.input);
-        Ok(Report::new(analysed, rendered, names, input, output, plan, models, &times))
+        let Self { input, models, names, .. } = self;
+        Ok(Report::new(analysed, rendered, &names, &input, output, plan, models, &times))
     }
 }
 

@@ -43,7 +43,7 @@ pub use enrol::{
 pub use error::JobError;
 pub use input::Input;
 pub use job::{JobSpec, Phase, Progress, Speed, run};
-pub use parts::{Hidden, PartRendered, PartSpec, SealTo, SeenParts, Step, Stepped, step};
+pub use parts::{PartRendered, PartSpec, SealTo, SeenParts, Step, Stepped, step};
 pub use remux::{RemuxSpec, Remuxed, remux};
 pub use replan::{RenderSpec, render_plan};
 pub use report::{

@@ -14,6 +14,7 @@
 mod cover;
 mod look;
 
+use std::fmt;
 use std::fs::File;
 use std::io::{BufWriter, Read, Write};
 use std::ops::Range;
@@ -103,25 +104,20 @@ pub struct SeenParts {
 }
 
 /// Where something is written, sealed.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SealTo {
     /// The file; it must not exist.
     pub path: PathBuf,
     /// The key.
-    pub key: Hidden,
+    pub key: SealKey,
     /// What it is and whose.
     pub context: String,
 }
 
-/// A key that is not printed.
-#[derive(Clone, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Hidden(pub SealKey);
-
-impl std::fmt::Debug for Hidden {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("a key")
+impl fmt::Debug for SealTo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, sealed as {:?}", self.path.display(), self.context)
     }
 }
 
@@ -278,7 +274,7 @@ fn cut(gops: &[Gop], seconds: u32) -> Vec<Range<usize>> {
 fn seal(to: &SealTo, value: &impl Serialize) -> Result<u64, JobError> {
     let write = || -> std::io::Result<u64> {
         let file = BufWriter::new(File::create_new(&to.path)?);
-        let sealed = sealed::Writer::new(file, to.key.0.clone(), to.context.clone())?;
+        let sealed = sealed::Writer::new(file, to.key.clone(), to.context.clone())?;
         let mut out = BufWriter::new(sealed);
         serde_json::to_writer(&mut out, value)?;
         out.flush()?;
@@ -290,19 +286,15 @@ fn seal(to: &SealTo, value: &impl Serialize) -> Result<u64, JobError> {
 
 /// Reads what [`seal`] wrote.
 fn open<T: DeserializeOwned>(input: &Input) -> Result<T, JobError> {
-    serde_json::from_slice(&bytes(input)?).map_err(|e| damaged(input, &e))
+    serde_json::from_slice(&bytes(input)?).map_err(|e| input.unreadable(&e))
 }
 
 /// The plaintext of something that another step wrote.
 fn bytes(input: &Input) -> Result<Vec<u8>, JobError> {
     let mut bytes = Vec::new();
-    let mut sealed = input.bytes().map_err(|e| damaged(input, &e))?;
-    sealed.read_to_end(&mut bytes).map_err(|e| damaged(input, &e))?;
+    let mut sealed = input.bytes().map_err(|e| input.unreadable(&e))?;
+    sealed.read_to_end(&mut bytes).map_err(|e| input.unreadable(&e))?;
     Ok(bytes)
-}
-
-fn damaged(input: &Input, why: &dyn std::error::Error) -> JobError {
-    MediaError::Input { path: input.path.clone(), why: why.to_string() }.into()
 }
 
 /// What is needed to read a sealed file; another step's output is never anything else.

@@ -7,17 +7,18 @@ use std::thread;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use domain::Frame;
 use media::{
-    Copied, Decoded, EncodeSettings, Item, MediaError, MediaInfo, NotCopied, Pass, ReadStats,
-    Reader, Section, Splice, Streams, VideoEncoder, Writer,
+    ChunkWriter, Copied, Decoded, EncodeSettings, Encoded, Item, MediaError, MediaInfo, NotCopied,
+    Pass, ReadStats, Reader, Section, Splice, Streams, VideoEncoder, Writer,
 };
 use redact::{Cover, Painter, Reason, Redacted, RedactionPlan};
+use sealed::Sealed;
 
 use crate::analyse::next_frame;
 use crate::poster::Poster;
 use crate::report::Rendering;
 use crate::sheet::Sheet;
 use crate::threads::spawn;
-use crate::{Input, JobError};
+use crate::{Input, JobError, SealTo};
 
 /// Decoded frames, groups and audio packets waiting to be painted and written, at most.
 const WAITING: usize = 4;
@@ -78,8 +79,9 @@ pub(crate) fn render(
     if let Some((frames, stats)) = kept {
         reader.replay(frames, stats);
     }
-    let track = Track::open(order, &reader, None)?;
-    let mut done = run(order, reader, track, sheet, progress)?;
+    let mut track = Track::open(order, &reader, None)?;
+    let mut done = run(order, reader, &mut track, sheet, progress)?;
+    track.finish()?;
     if order.poster.is_some() && !done.poster {
         return Err(changed(order));
     }
@@ -126,8 +128,9 @@ fn render_spliced(
     let copied: Vec<usize> =
         (0..sections.len()).filter(|&at| sections[at].pass == Pass::Copy).collect();
     let splice = open_splice(&mut reader, sections.clone(), order.plan)?;
-    let track = Track::open(order, &reader, Some(splice))?;
-    let mut done = run(order, reader, track, None, progress)?;
+    let mut track = Track::open(order, &reader, Some(splice))?;
+    let mut done = run(order, reader, &mut track, None, progress)?;
+    track.finish()?;
     if order.poster.is_some() && !done.poster {
         poster_of_copied(order, sections.clone())?;
     }
@@ -192,14 +195,37 @@ pub(crate) fn changed(order: &Order<'_>) -> JobError {
     MediaError::Input { path: order.input.path.clone(), why }.into()
 }
 
+/// Where a track goes.
+enum Sink {
+    File(Writer),
+    /// Encoded pictures only.
+    Chunk(ChunkWriter),
+}
+
+impl Sink {
+    fn video(&mut self, packet: Encoded) -> Result<(), MediaError> {
+        match self {
+            Self::File(writer) => writer.video(packet),
+            Self::Chunk(chunk) => chunk.write(&packet),
+        }
+    }
+
+    fn use_encoder(&mut self, encoder: &VideoEncoder) -> Result<(), MediaError> {
+        match self {
+            Self::File(writer) => writer.use_encoder(encoder),
+            Self::Chunk(chunk) => chunk.use_encoder(encoder),
+        }
+    }
+}
+
 /// The video track that is being written.
-struct Track<'a> {
+pub(crate) struct Track<'a> {
     settings: &'a EncodeSettings,
     info: MediaInfo,
     format: domain::PixelFormat,
     range: domain::Range,
     splice: Option<Splice>,
-    writer: Writer,
+    sink: Sink,
     /// For the run that is being encoded.
     encoder: Option<VideoEncoder>,
 }
@@ -210,18 +236,43 @@ impl<'a> Track<'a> {
         reader: &Reader,
         splice: Option<Splice>,
     ) -> Result<Self, JobError> {
+        let audio = reader.audio_plan()?;
+        Self::into(order, reader, splice, |encoder, splice, info| {
+            Ok(Sink::File(match splice {
+                None => Writer::create(order.output, encoder, &info.video, audio)?,
+                Some(splice) => {
+                    let times = order.plan.iter().map(|frame| frame.ticks).collect();
+                    let (output, video) = (order.output, &info.video);
+                    Writer::create_spliced(output, encoder, splice, times, video, audio)?
+                }
+            }))
+        })
+    }
+
+    /// A track of which only what is encoded is written, for another process to put together.
+    pub(crate) fn chunk(
+        order: &'a Order<'_>,
+        reader: &Reader,
+        splice: Splice,
+        to: &SealTo,
+    ) -> Result<Self, JobError> {
+        Self::into(order, reader, Some(splice), |encoder, _, _| {
+            let (key, context) = (to.key.clone(), to.context.clone());
+            Ok(Sink::Chunk(ChunkWriter::create(&to.path, key, context, encoder)?))
+        })
+    }
+
+    fn into(
+        order: &'a Order<'_>,
+        reader: &Reader,
+        splice: Option<Splice>,
+        sink: impl FnOnce(&VideoEncoder, Option<&Splice>, &MediaInfo) -> Result<Sink, MediaError>,
+    ) -> Result<Self, JobError> {
         let (info, settings) = (reader.info().clone(), order.settings);
         let (format, range) = (reader.pixel_format(), reader.color().range);
         let encoder = VideoEncoder::open(&info.video, format, range, settings, splice.as_ref())?;
-        let (output, audio) = (order.output, reader.audio_plan()?);
-        let writer = match &splice {
-            None => Writer::create(output, &encoder, &info.video, audio)?,
-            Some(splice) => {
-                let times = order.plan.iter().map(|frame| frame.ticks).collect();
-                Writer::create_spliced(output, &encoder, splice, times, &info.video, audio)?
-            }
-        };
-        Ok(Self { settings, info, format, range, splice, writer, encoder: Some(encoder) })
+        let sink = sink(&encoder, splice.as_ref(), &info)?;
+        Ok(Self { settings, info, format, range, splice, sink, encoder: Some(encoder) })
     }
 
     /// The encoder of the run, a new one at the start of a run.
@@ -232,7 +283,7 @@ impl<'a> Track<'a> {
                 let (video, splice) = (&self.info.video, self.splice.as_ref());
                 let encoder =
                     VideoEncoder::open(video, self.format, self.range, self.settings, splice)?;
-                self.writer.use_encoder(&encoder)?;
+                self.sink.use_encoder(&encoder)?;
                 encoder
             }
         };
@@ -250,7 +301,7 @@ impl<'a> Track<'a> {
             encoder.start_group();
         }
         for packet in encoder.encode(frame, duration)? {
-            self.writer.video(packet)?;
+            self.sink.video(packet)?;
         }
         Ok(())
     }
@@ -259,22 +310,30 @@ impl<'a> Track<'a> {
     fn end_run(&mut self) -> Result<(), MediaError> {
         if let Some(encoder) = self.encoder.take() {
             for packet in encoder.finish()? {
-                self.writer.video(packet)?;
+                self.sink.video(packet)?;
             }
         }
         Ok(())
     }
 
-    fn finish(mut self) -> Result<(), MediaError> {
+    /// Completes a file; gives how many pictures are in a chunk, and how to read it.
+    pub(crate) fn finish(mut self) -> Result<Option<(u64, Sealed)>, MediaError> {
         self.end_run()?;
-        self.writer.finish()
+        match self.sink {
+            Sink::File(writer) => writer.finish().map(|()| None),
+            Sink::Chunk(chunk) => {
+                let packets = chunk.packets();
+                chunk.finish().map(|sealed| Some((packets, sealed)))
+            }
+        }
     }
 }
 
-fn run(
+/// Paints, encodes and copies all that `reader` gives.
+pub(crate) fn run(
     order: &Order<'_>,
     mut reader: Reader,
-    track: Track<'_>,
+    track: &mut Track<'_>,
     sheet: Option<&mut Sheet>,
     progress: &mut dyn FnMut(u64),
 ) -> Result<Rendered, JobError> {
@@ -305,7 +364,7 @@ fn decode(reader: &mut Reader, items: &Sender<Item>) -> Result<(), JobError> {
 fn write(
     order: &Order<'_>,
     items: Receiver<Item>,
-    mut track: Track<'_>,
+    track: &mut Track<'_>,
     mut sheet: Option<&mut Sheet>,
     done: &mut Rendered,
     progress: &mut dyn FnMut(u64),
@@ -315,13 +374,15 @@ fn write(
     for item in items {
         match item {
             Item::Audio(audio) => {
-                track.writer.audio(audio)?;
+                if let Sink::File(writer) = &mut track.sink {
+                    writer.audio(audio)?;
+                }
                 continue;
             }
-            Item::Skipped(_) => {}
+            Item::Skipped(_) => track.end_run()?,
             Item::Copied(group) => {
                 done.frames += group.frames();
-                copy(order, group, &mut track)?;
+                copy(order, group, track)?;
             }
             Item::Frame(decoded) => {
                 if let Some(sheet) = sheet.as_deref_mut() {
@@ -339,17 +400,20 @@ fn write(
         progress(done.frames);
     }
     done.poster = poster.is_some_and(|poster| poster.is_written());
-    Ok(track.finish()?)
+    Ok(())
 }
 
 fn copy(order: &Order<'_>, group: Copied, track: &mut Track<'_>) -> Result<(), JobError> {
     let leave = order.plan.clear(group.at, group.sha256).ok_or_else(|| changed(order))?;
     track.end_run()?;
-    Ok(track.writer.copy(group, leave)?)
+    match &mut track.sink {
+        Sink::File(writer) => Ok(writer.copy(group, leave)?),
+        Sink::Chunk(_) => Err(changed(order)),
+    }
 }
 
 /// Paints a frame by the plan, or all of it where the plan was made for another.
-pub(crate) fn cover(
+fn cover(
     plan: &RedactionPlan,
     frame: Frame,
     intact: bool,

@@ -407,6 +407,26 @@ async fn insert(
     Ok(job)
 }
 
+impl Store {
+    /// A transaction for what a job's worker changes: it still has the job, until that ends.
+    ///
+    /// # Errors
+    /// [`Error::Fenced`] when the job is somebody else's by now, or was cancelled and is over with that.
+    pub(crate) async fn begin_as(
+        &self,
+        fence: &Fence,
+        now: Timestamp,
+    ) -> Result<Transaction<'static, Any>, Error> {
+        let mut tx = self.begin().await?;
+        if hold(&mut tx, fence).await?.cancel {
+            over(&mut tx, fence.job, End::Cancelled, now).await?;
+            self.commit(tx, &[Topic::Jobs, Topic::Events]).await?;
+            return Err(Error::Fenced);
+        }
+        Ok(tx)
+    }
+}
+
 /// How a job ends.
 pub(crate) enum End<'a> {
     Done(&'a Value),
@@ -415,15 +435,15 @@ pub(crate) enum End<'a> {
 }
 
 /// A job whose worker still has it.
-pub(crate) struct Held {
+struct Held {
     /// Whether it is to be stopped.
-    pub cancel: bool,
+    cancel: bool,
     /// How often it was tried, with this time.
     tries: i64,
 }
 
 /// Asks whether a worker still has a job; it does until the transaction ends.
-pub(crate) async fn hold(tx: &mut Transaction<'static, Any>, fence: &Fence) -> Result<Held, Error> {
+async fn hold(tx: &mut Transaction<'static, Any>, fence: &Fence) -> Result<Held, Error> {
     // Changed, because a lease may be prolonged and so the row is not the writer's alone.
     let query = "UPDATE jobs SET progress = progress WHERE id = $1 AND attempt = $2 AND state = 'running' \
          RETURNING cancel, tries";

@@ -13,8 +13,10 @@ use sqlx::{Any, Row, Transaction};
 use crate::audit::append;
 use crate::db::id;
 use crate::events::{NewEvent, emit};
-use crate::jobs::{End, Fence, Kind, NewJob, add, end, hold};
-use crate::videos::{contiguous, discard, insert_part, key_context, signed, unsigned};
+use crate::jobs::{End, Fence, Kind, NewJob, add, end};
+use crate::videos::{
+    contiguous, discard, discard_records, insert_part, key_context, signed, unsigned,
+};
 use crate::{Action, Error, Part, Store, Topic};
 
 /// What takes the place of an original.
@@ -100,12 +102,7 @@ impl Store {
         let Replacement { video, key, parts, info } = new;
         let video = *video;
         let length = contiguous(parts, 0)?;
-        let mut tx = self.begin().await?;
-        if hold(&mut tx, fence).await?.cancel {
-            end(&mut tx, fence, End::Cancelled, now).await?;
-            self.commit(tx, &[Topic::Jobs, Topic::Events]).await?;
-            return Err(Error::Fenced);
-        }
+        let mut tx = self.begin_as(fence, now).await?;
         uncovered(&mut tx, video).await?;
         alone(&mut tx, fence, video).await?;
         let query = "SELECT owner, length FROM videos WHERE id = $1 AND state = 'stored' \
@@ -118,7 +115,10 @@ impl Store {
         let update = sqlx::query(update).bind(sealed).bind(signed(length)).bind(info.to_string());
         update.bind(video.to_string()).execute(&mut *tx).await?;
         self.check_quota(&mut tx, &owner, 0).await?;
-        exchange(&mut tx, video, parts, now).await?;
+        discard_records(&mut tx, video, now).await?;
+        for part in parts {
+            insert_part(&mut tx, video, part).await?;
+        }
         let detail = format!("{old} bytes became {length}");
         let subject = video.to_string();
         append(self, &mut tx, actor, Action::ReplaceOriginal, &subject, &detail, now).await?;
@@ -179,23 +179,4 @@ async fn alone(
         Some(row) => Err(Error::Busy { video, job: id(&row, "id")? }),
         None => Ok(()),
     }
-}
-
-/// Puts `parts` in the place of a video's parts. The objects of these go one by one: the new ones are in the same folder.
-async fn exchange(
-    tx: &mut Transaction<'static, Any>,
-    video: VideoId,
-    parts: &[Part],
-    now: Timestamp,
-) -> Result<(), Error> {
-    let discard = "INSERT INTO garbage (object, since) SELECT object, $1 FROM parts WHERE video = $2 \
-         ON CONFLICT (object) DO NOTHING";
-    let discard = sqlx::query(discard).bind(now.as_millisecond()).bind(video.to_string());
-    discard.execute(&mut **tx).await?;
-    let delete = sqlx::query("DELETE FROM parts WHERE video = $1").bind(video.to_string());
-    delete.execute(&mut **tx).await?;
-    for part in parts {
-        insert_part(tx, video, part).await?;
-    }
-    Ok(())
 }

@@ -15,7 +15,7 @@ use crate::audit::append;
 use crate::consent::standing;
 use crate::db::{hex, id, time};
 use crate::events::{NewEvent, emit};
-use crate::jobs::{End, Fence, Kind, NewJob, add, end, hold};
+use crate::jobs::{End, Fence, Kind, NewJob, add, end};
 use crate::videos::{discard, missing, signed};
 use crate::{Action, Error, Scope, Standing, Store, Topic};
 
@@ -119,12 +119,7 @@ impl Store {
         actor: &str,
         now: Timestamp,
     ) -> Result<i64, Error> {
-        let mut tx = self.begin().await?;
-        if hold(&mut tx, fence).await?.cancel {
-            end(&mut tx, fence, End::Cancelled, now).await?;
-            self.commit(tx, &[Topic::Jobs, Topic::Events]).await?;
-            return Err(Error::Fenced);
-        }
+        let mut tx = self.begin_as(fence, now).await?;
         let number = next_number(&mut tx, new.video).await?;
         for person in &new.shows {
             let detail = format!("video {}, version {number}", new.video);
@@ -373,13 +368,9 @@ async fn unpublish(
     sqlx::query(update).bind(video.to_string()).execute(&mut **tx).await?;
     let purge = urls(tx, video, number, &files(row)?).await?;
     let job = NewJob {
-        owner: owner.clone(),
-        kind: Kind::Recover,
         video: Some(video),
-        work: json!({"version": number}),
-        tag: None,
         priority: RECOVER_PRIORITY,
-        after: None,
+        ..NewJob::new(&owner, Kind::Recover, json!({"version": number}))
     };
     let job = add(tx, &job, now).await?;
     let data =

@@ -331,13 +331,7 @@ impl Store {
         if update.execute(&mut *tx).await?.rows_affected() == 0 {
             return Ok(());
         }
-        // One by one: the next attempt puts its parts into the same folder.
-        let discard = "INSERT INTO garbage (object, since) SELECT object, $1 FROM parts WHERE video = $2 \
-             ON CONFLICT (object) DO NOTHING";
-        let discard = sqlx::query(discard).bind(now.as_millisecond()).bind(video.to_string());
-        discard.execute(&mut *tx).await?;
-        let delete = sqlx::query("DELETE FROM parts WHERE video = $1").bind(video.to_string());
-        delete.execute(&mut *tx).await?;
+        discard_records(&mut tx, video, now).await?;
         Ok(tx.commit().await?)
     }
 
@@ -664,6 +658,21 @@ pub(crate) async fn discard(
     let insert =
         "INSERT INTO garbage (object, since) VALUES ($1, $2) ON CONFLICT (object) DO NOTHING";
     sqlx::query(insert).bind(object).bind(now.as_millisecond()).execute(&mut **tx).await?;
+    Ok(())
+}
+
+/// Marks an original's records one by one: others are, or will be, in the same folder.
+pub(crate) async fn discard_records(
+    tx: &mut Transaction<'static, Any>,
+    video: VideoId,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let discard = "INSERT INTO garbage (object, since) SELECT object, $1 FROM parts WHERE video = $2 \
+         ON CONFLICT (object) DO NOTHING";
+    let discard = sqlx::query(discard).bind(now.as_millisecond()).bind(video.to_string());
+    discard.execute(&mut **tx).await?;
+    let delete = sqlx::query("DELETE FROM parts WHERE video = $1").bind(video.to_string());
+    delete.execute(&mut **tx).await?;
     Ok(())
 }
 

@@ -27,7 +27,7 @@ use super::problem::{Code, Problem, RefusedPhoto};
 use super::{App, Shared};
 use crate::child::Task;
 use crate::enrol::refuse_known;
-use crate::service::Access;
+use crate::service::{Access, Original};
 use crate::work::default_collection;
 
 /// Photos of one request, at most.
@@ -320,8 +320,8 @@ async fn enrol_track(
     let why = &*format!("face crops of track {} of version {}", new.track, new.version);
     let access = Access { owner, actor: &caller.actor(), why };
     let fetched = |_, _| Ok::<_, Problem>(());
-    let original = app.service.original(new.video, access, &look.room, fetched).await?;
-    let input = original.input;
+    let Original { input, .. } =
+        app.service.original(new.video, access, &look.room, fetched).await?;
     let folder: ObjectPath = version.folder.parse()?;
     let object = folder.join("plan.json")?;
     let plan = app.service.fetch::<Problem>(&object, &look.room, "plan.json").await?;

@@ -63,8 +63,6 @@ impl Code {
             Self::Unauthenticated => StatusCode::UNAUTHORIZED,
             Self::MissingScope | Self::BadSignature => StatusCode::FORBIDDEN,
             Self::Gone => StatusCode::GONE,
-            Self::UploadOffset | Self::NoOriginal => StatusCode::CONFLICT,
-            Self::AlreadyCovered | Self::VideoBusy => StatusCode::CONFLICT,
             Self::QuotaExceeded => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NoSuchBytes => StatusCode::RANGE_NOT_SATISFIABLE,
             Self::StorageFull => StatusCode::INSUFFICIENT_STORAGE,
@@ -75,7 +73,11 @@ impl Code {
             | Self::NameTaken
             | Self::NoConsent
             | Self::RequestUnderway
-            | Self::RequestAbandoned => StatusCode::CONFLICT,
+            | Self::RequestAbandoned
+            | Self::UploadOffset
+            | Self::NoOriginal
+            | Self::AlreadyCovered
+            | Self::VideoBusy => StatusCode::CONFLICT,
             Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,

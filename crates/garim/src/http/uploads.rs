@@ -266,15 +266,7 @@ async fn receive(
     left: u64,
     body: Body,
 ) -> Result<u64, Problem> {
-    let probe = NewJob {
-        owner: owner.clone(),
-        kind: Kind::Ingest,
-        video: Some(video),
-        work: json!({}),
-        tag: None,
-        priority: 0,
-        after: None,
-    };
+    let probe = NewJob { video: Some(video), ..NewJob::new(&owner, Kind::Ingest, json!({})) };
     let mut sealer = Sealer::open(&app.service(), &owner, video, start, Some(probe)).await?;
     let took = take(&mut sealer, body.into_data_stream(), left).await;
     // What has arrived is kept, however it ended.

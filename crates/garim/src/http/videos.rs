@@ -285,19 +285,10 @@ async fn create(
         expires_at: new.expires_at,
         days: app.config.retention.days,
     };
-    let ingest = NewJob {
-        owner: owner.to_owned(),
-        kind: Kind::Ingest,
-        video: None,
-        work: json!({}),
-        tag: None,
-        priority: 0,
-        after: None,
-    };
-    let mut jobs = vec![ingest.clone()];
+    let mut jobs = vec![NewJob::new(owner, Kind::Ingest, json!({}))];
     if let Some(options) = new.mosaic {
         let work = serde_json::to_value(options).map_err(Problem::internal)?;
-        jobs.push(NewJob { kind: Kind::Mosaic, work, ..ingest });
+        jobs.push(NewJob::new(owner, Kind::Mosaic, work));
     }
     let (_, jobs) = app.store.add_video_and_jobs(&video, &jobs, now).await?;
     let ingest = jobs.first().ok_or_else(|| Problem::internal("no job was added"))?;
@@ -511,8 +502,7 @@ pub fn job(
     if priority.abs() > MAX_PRIORITY {
         return Err(Problem::new(Code::InvalidValue, "priority: must lie between -10 and 10"));
     }
-    let (owner, video) = (owner.to_owned(), Some(video));
-    Ok(NewJob { owner, kind, video, work, tag, priority, after: None })
+    Ok(NewJob { video: Some(video), tag, priority, ..NewJob::new(owner, kind, work) })
 }
 
 /// # Errors

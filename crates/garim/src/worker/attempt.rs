@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use super::Settings;
 use crate::child::{self, Ended, Task};
-use crate::service::{Access, Room, Service, vod_folder};
+use crate::service::{Access, Original, Room, Service, vod_folder};
 
 /// Why an attempt did not succeed.
 #[derive(Debug)]
@@ -24,10 +24,6 @@ pub enum Trouble {
     /// It was told to stop.
     Stopped,
 }
-
-/// File of the original in a room.
-pub use crate::service::ORIGINAL;
-pub use crate::service::Original;
 
 /// One attempt at a job.
 pub struct Attempt {

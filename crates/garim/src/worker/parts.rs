@@ -10,7 +10,7 @@
 
 use jiff::Timestamp;
 use pipeline::{
-    Hidden, Input, JobSpec, KeepSpec, PartRendered, PartSpec, SealTo, SeenParts, Step, Stepped,
+    Input, JobSpec, KeepSpec, PartRendered, PartSpec, SealTo, SeenParts, Step, Stepped,
 };
 use sealed::Sealed;
 use serde::{Deserialize, Serialize};
@@ -18,9 +18,9 @@ use serde_json::Value;
 use store::{Job, Kind, ObjectPath, State, Video, parts_folder};
 use uuid::Uuid;
 
-use super::attempt::Original;
 use super::{Attempt, Trouble, cover};
 use crate::child::Task;
+use crate::service::{ORIGINAL, Original};
 use crate::work::MosaicOptions;
 
 /// Something that a step made for another.
@@ -114,16 +114,16 @@ pub async fn cover(
 
 /// Splits a video if it is long; covers one that is not.
 async fn split(attempt: &Attempt, video: &Video, options: &MosaicOptions) -> Result<(), Trouble> {
-    let original = attempt.shared_original(video, "mosaic").await?;
+    let original = original(attempt, video).await?;
     let seconds = attempt.part_seconds;
     if seconds == 0 || duration(video).is_some_and(|length| length < 2.0 * f64::from(seconds)) {
-        return whole(attempt, video, original.input, options).await;
+        return cover::cover(attempt, video, original.input, options).await;
     }
     let output = seal_to(attempt, video, "split", "how it is cut").await?;
     let step = Step::Split { seconds, output: output.clone() };
     let (parts, len) = match run(attempt, options, &original.input, Vec::new(), step).await? {
         Stepped::Split { parts, len } => (parts, len),
-        other => return by_one(attempt, video, original.input, options, other).await,
+        other => return by_one(attempt, video, original.input, options, why(other)).await,
     };
     let split = store(attempt, &output, len).await?;
     let cut = Cut { source: original.source, split, parts };
@@ -198,7 +198,7 @@ async fn join(
     let step = Step::Join { seen, plan, chunks, rendered };
     match run(attempt, options, &original, Vec::new(), step).await? {
         Stepped::Joined(report) => cover::publish_covered(attempt, video, options, &report).await,
-        other => by_one(attempt, video, original, options, other).await,
+        other => by_one(attempt, video, original, options, why(other)).await,
     }
 }
 
@@ -307,13 +307,17 @@ async fn run(
 
 /// The original's name, for a step that does not read it.
 fn unread(attempt: &Attempt) -> Input {
-    Input { path: attempt.room.file(super::attempt::ORIGINAL), sealed: None }
+    Input { path: attempt.room.file(ORIGINAL), sealed: None }
+}
+
+/// Brings the original into the room; the log says what for.
+async fn original(attempt: &Attempt, video: &Video) -> Result<Original, Trouble> {
+    attempt.shared_original(video, attempt.job.kind.name()).await
 }
 
 /// The original, if it is the one that was cut.
 async fn same_original(attempt: &Attempt, video: &Video, cut: &Cut) -> Result<Input, Trouble> {
-    let Original { input, source } =
-        attempt.shared_original(video, attempt.job.kind.name()).await?;
+    let Original { input, source } = original(attempt, video).await?;
     if source == cut.source {
         return Ok(input);
     }
@@ -333,10 +337,10 @@ async fn by_one(
     video: &Video,
     input: Input,
     options: &MosaicOptions,
-    stepped: Stepped,
+    why: String,
 ) -> Result<(), Trouble> {
-    tracing::info!(job = %attempt.job.id, why = why(stepped), "covered by one");
-    whole(attempt, video, input, options).await
+    tracing::info!(job = %attempt.job.id, why, "covered by one");
+    cover::cover(attempt, video, input, options).await
 }
 
 /// The same where the original is not at hand.
@@ -346,17 +350,8 @@ async fn alone(
     options: &MosaicOptions,
     why: String,
 ) -> Result<(), Trouble> {
-    let Original { input, .. } = attempt.shared_original(video, "mosaic").await?;
-    by_one(attempt, video, input, options, Stepped::Whole { why }).await
-}
-
-async fn whole(
-    attempt: &Attempt,
-    video: &Video,
-    input: Input,
-    options: &MosaicOptions,
-) -> Result<(), Trouble> {
-    cover::cover(attempt, video, input, options).await
+    let Original { input, .. } = original(attempt, video).await?;
+    by_one(attempt, video, input, options, why).await
 }
 
 /// Where a child writes something for another step. `what` it is goes into its seal, with the job.
@@ -368,7 +363,7 @@ async fn seal_to(
 ) -> Result<SealTo, Trouble> {
     let key = attempt.service.store.original_key(&attempt.job.owner, video.id).await?;
     let context = format!("{what} of {} of {}", attempt.job.id, video.id);
-    Ok(SealTo { path: attempt.room.file(&format!("new-{name}")), key: Hidden(key), context })
+    Ok(SealTo { path: attempt.room.file(&format!("new-{name}")), key, context })
 }
 
 /// Stores what a child wrote.

@@ -5,17 +5,16 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use media::{
-    ChunkReader, ChunkWriter, EncodeSettings, Item, MediaError, Pass, Reader, Splice, Streams,
-    VideoEncoder, Writer,
+    ChunkReader, EncodeSettings, Item, MediaError, Pass, Reader, Splice, Streams, VideoEncoder,
+    Writer,
 };
-use redact::{Painter, PlanDocument, PlanError, RedactionPlan};
-use vision::models;
+use redact::{PlanDocument, PlanError, RedactionPlan};
 
-use super::look::{document, put_together, time};
+use super::look::{ending, put_together, time};
 use super::{PartRendered, SealTo, SeenParts, Split, Stepped, bytes, sealed_of};
-use crate::job::{Ending, Teller};
-use crate::render::{self, Order, Rendered, cover};
-use crate::report::{FileHash, Rendering, Times};
+use crate::job::Teller;
+use crate::render::{self, Order, Rendered, Track};
+use crate::report::{Rendering, Times};
 use crate::{Input, JobError, JobSpec, Phase, Progress};
 
 /// What becomes of every group of pictures; the same in every part, and when they are joined.
@@ -83,7 +82,8 @@ pub(super) fn render_part(
     let document = PlanDocument::parse(&bytes(plan)?).map_err(refused)?;
     let plan = document.for_input(&split.sha256).map_err(refused)?;
     let settings = settings(job);
-    let order = order(job, &plan, &settings);
+    // The poster is made when all is there.
+    let order = Order { poster: None, ..order(job, &plan, &settings) };
     let layout = Layout::of(&order, split)?;
     let gops = split.part(part)?;
     let is_ours = |at| gops.contains(&at) && !layout.is_copied(at);
@@ -94,13 +94,17 @@ pub(super) fn render_part(
     let mut reader = Reader::open(job.input.open()?, Streams::Video, job.to_8bit)?;
     let pass = |at| if is_ours(at) { Pass::Decode } else { Pass::Skip };
     let splice = splice(&mut reader, split, pass)?;
+    let mut track = Track::chunk(&order, &reader, splice, output)?;
     let mut told = Teller::new(Phase::Render, Some(expected));
-    let (len, distrusted) =
-        encode(&order, reader, &splice, output, &mut |frames| told.tell(frames, emit))?;
+    let done = render::run(&order, reader, &mut track, None, &mut |n| told.tell(n, emit))?;
+    let (packets, sealed) = track.finish()?.ok_or_else(|| render::changed(&order))?;
+    if packets != expected || done.frames != expected {
+        return Err(render::changed(&order));
+    }
     let seconds = started.elapsed().as_secs_f64();
     Ok(Stepped::Rendered {
-        len: Some(len),
-        rendered: PartRendered { frames: expected, distrusted, seconds },
+        len: Some(sealed.len),
+        rendered: PartRendered { frames: expected, distrusted: done.distrusted, seconds },
     })
 }
 
@@ -108,61 +112,6 @@ pub(super) fn render_part(
 fn frames(split: &Split, gops: Range<usize>, wanted: impl Fn(usize) -> bool) -> u64 {
     let gops = gops.filter(|&at| wanted(at));
     gops.filter_map(|at| split.gops.get(at)).map(|gop| u64::from(gop.packets)).sum()
-}
-
-/// Encodes all that `reader` decodes; gives the bytes written, and how many frames were distrusted.
-fn encode(
-    order: &Order<'_>,
-    mut reader: Reader,
-    splice: &Splice,
-    output: &SealTo,
-    progress: &mut dyn FnMut(u64),
-) -> Result<(u64, u64), JobError> {
-    let video = reader.info().video.clone();
-    let (format, range) = (reader.pixel_format(), reader.color().range);
-    let new = || VideoEncoder::open(&video, format, range, order.settings, Some(splice));
-    let mut encoder = Some(new()?);
-    let (key, context) = (output.key.0.clone(), output.context.clone());
-    let mut chunk = match &encoder {
-        Some(encoder) => ChunkWriter::create(&output.path, key, context, encoder)?,
-        None => return Err(render::changed(order)),
-    };
-    let (mut painter, mut distrusted, mut sent) = (Painter::new(), 0, 0);
-    while let Some(item) = reader.next()? {
-        match item {
-            Item::Frame(decoded) => {
-                let painted =
-                    cover(order.plan, decoded.frame, decoded.intact, &mut painter, &mut distrusted);
-                if encoder.is_none() {
-                    let fresh = new()?;
-                    chunk.use_encoder(&fresh)?;
-                    encoder = Some(fresh);
-                }
-                let Some(encoder) = &mut encoder else { return Err(render::changed(order)) };
-                if decoded.starts_group {
-                    encoder.start_group();
-                }
-                for packet in encoder.encode(painted, decoded.duration)? {
-                    chunk.write(&packet)?;
-                }
-                sent += 1;
-                progress(sent);
-            }
-            // A run is at its end.
-            Item::Skipped(_) => finish(encoder.take(), &mut chunk)?,
-            Item::Audio(_) | Item::Copied(_) => {}
-        }
-    }
-    finish(encoder, &mut chunk)?;
-    if chunk.packets() != sent {
-        return Err(render::changed(order));
-    }
-    Ok((chunk.finish()?.len, distrusted))
-}
-
-fn finish(encoder: Option<VideoEncoder>, chunk: &mut ChunkWriter) -> Result<(), MediaError> {
-    let Some(encoder) = encoder else { return Ok(()) };
-    encoder.finish()?.iter().try_for_each(|packet| chunk.write(packet))
 }
 
 pub(super) fn join(
@@ -174,9 +123,9 @@ pub(super) fn join(
     emit: &mut dyn FnMut(Progress),
 ) -> Result<Stepped, JobError> {
     let started = Instant::now();
-    let installed = models::locate()?;
     let (split, analysed) = put_together(job, seen)?;
-    let document = document(job, seen, &split, &installed, &analysed)?;
+    let ending = ending(job, seen, &split)?;
+    let document = ending.document(&analysed);
     let same = serde_json::to_vec(&document).is_ok_and(|text| bytes(plan).is_ok_and(|p| p == text));
     if !same || chunks.len() != split.parts.len() {
         // Another version of Garim did the other steps, or other models.
@@ -190,9 +139,8 @@ pub(super) fn join(
     let rendered = Rendered { distrusted: parts.distrusted, stats: analysed.stats, ..rendered };
     let render = Duration::try_from_secs_f64(parts.seconds).unwrap_or_default() + started.elapsed();
     let times = Times { analyse: time(seen), render };
-    let input = FileHash { path: job.input.path.clone(), sha256: split.sha256.clone() };
-    let ending = Ending { spec: job, installed: &installed, input, names: seen.people.clone() };
-    Ok(Stepped::Joined(Box::new(ending.finish(&analysed, &rendered, None, times)?)))
+    let plan = ending.write(&document)?;
+    Ok(Stepped::Joined(Box::new(ending.finish(&analysed, &rendered, plan, None, times)?)))
 }
 
 /// Copies what needs no cover, and puts the encoded pictures of all parts between, with the sound of the input.
@@ -290,7 +238,7 @@ impl Joining<'_> {
         let bytes = File::open(&input.path)
             .map_err(sealed::Error::from)
             .and_then(|file| sealed::Reader::new(file, of))
-            .map_err(|e| super::damaged(input, &e))?;
+            .map_err(|e| input.unreadable(&e))?;
         Ok(ChunkReader::open(&input.path, bytes)?)
     }
 }

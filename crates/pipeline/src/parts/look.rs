@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use domain::PersonIx;
 use media::{Pass, Reader, Streams};
-use redact::{PlanDocument, Policy};
+use redact::Policy;
 use serde::{Deserialize, Serialize};
-use vision::models::{self, Installed};
+use vision::models;
 use vision::{Engine, Gallery, identify};
 
 use super::{SealTo, SeenParts, Split, Stepped, open, seal};
@@ -76,9 +76,8 @@ fn analyst<'a>(
 }
 
 pub(super) fn plan(job: &JobSpec, seen: &SeenParts, output: &SealTo) -> Result<Stepped, JobError> {
-    let installed = models::locate()?;
     let (split, analysed) = put_together(job, seen)?;
-    let document = document(job, seen, &split, &installed, &analysed)?;
+    let document = ending(job, seen, &split)?.document(&analysed);
     Ok(Stepped::Planned { len: seal(output, &document)? })
 }
 
@@ -112,17 +111,14 @@ pub(super) fn put_together(job: &JobSpec, seen: &SeenParts) -> Result<(Split, An
     Ok((split, analysed))
 }
 
-/// The plan as it is written.
-pub(super) fn document(
-    job: &JobSpec,
+/// What the plan and the report say of the job.
+pub(super) fn ending<'a>(
+    job: &'a JobSpec,
     seen: &SeenParts,
     split: &Split,
-    installed: &Installed,
-    analysed: &Analysed,
-) -> Result<PlanDocument, JobError> {
+) -> Result<Ending<'a>, JobError> {
     let input = FileHash { path: job.input.path.clone(), sha256: split.sha256.clone() };
-    let names = seen.people.clone();
-    Ending { spec: job, installed, input, names }.document(analysed)
+    Ending::new(job, &models::locate()?, input, seen.people.clone())
 }
 
 /// What the analyses took, for the report.

@@ -83,6 +83,14 @@ pub struct NewJob {
     pub after: Option<JobId>,
 }
 
+impl NewJob {
+    /// A job of no video yet, as urgent as any, that waits for none.
+    pub fn new(owner: &str, kind: Kind, work: Value) -> Self {
+        let owner = owner.to_owned();
+        Self { owner, kind, video: None, work, tag: None, priority: 0, after: None }
+    }
+}
+
 /// Why an attempt did not succeed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {

@@ -6,7 +6,7 @@ use serde_json::Value;
 use sqlx::{Any, AssertSqlSafe, Row, Transaction};
 
 use super::job::{COLUMNS, job};
-use super::{End, Failure, Fence, Job, Kind, NewJob, hold, insert, over, stop};
+use super::{End, Failure, Fence, Job, Kind, NewJob, insert, over, stop};
 use crate::db::id;
 use crate::videos::discard;
 use crate::{Error, Store, Topic};
@@ -36,12 +36,7 @@ impl Store {
             let why = "has no parts, or too many, or is described at too great length";
             return Err(Error::Invalid { what: "the job", why });
         }
-        let mut tx = self.begin().await?;
-        if hold(&mut tx, fence).await?.cancel {
-            over(&mut tx, fence.job, End::Cancelled, now).await?;
-            self.commit(tx, &[Topic::Jobs, Topic::Events]).await?;
-            return Err(Error::Fenced);
-        }
+        let mut tx = self.begin_as(fence, now).await?;
         let update = format!(
             "UPDATE jobs SET state = 'waiting', pending = $1, round = attempt, stage = $2, tries = tries - 1, \
              worker = NULL, lease_until = NULL, progress = 0, phase = NULL WHERE id = $3 RETURNING {COLUMNS}"
@@ -50,13 +45,10 @@ impl Store {
         let whole = job(&update.bind(fence.job.to_string()).fetch_one(&mut *tx).await?)?;
         for (kind, work) in parts {
             let part = NewJob {
-                owner: whole.owner.clone(),
-                kind: *kind,
                 video: whole.video,
-                work: work.clone(),
                 tag: whole.tag.clone(),
                 priority: whole.priority,
-                after: None,
+                ..NewJob::new(&whole.owner, *kind, work.clone())
             };
             insert(&mut tx, &part, Some(fence), now).await?;
         }
