@@ -183,6 +183,13 @@ fn a_database_that_another_process_keeps_is_a_problem_that_passes() {
     is_finished(&s, &service, &video, &job);
 }
 
+/// An upload of 1000 bytes of which 400 are there; gives its path.
+fn half_uploaded(service: &Service) -> String {
+    let upload = service.begin(1000, "");
+    service.append(&upload, 0, &[7; 400]).is(204);
+    upload
+}
+
 #[test]
 fn postgres_that_is_away_for_a_while_loses_nothing() {
     let Some(mut url) = test_server("GARIM_TEST_POSTGRES") else { return };
@@ -196,8 +203,7 @@ fn postgres_that_is_away_for_a_while_loses_nothing() {
     url.set_port(Some(line.address.port())).unwrap();
     url.set_path(&name);
     let service = Service::start_with(&s, "", &[("GARIM_DATABASE_URL", url.as_str())]);
-    let upload = service.begin(1000, "");
-    service.append(&upload, 0, &[7; 400]).is(204);
+    let upload = half_uploaded(&service);
     let (video, job) = covering(&service, &file);
     line.cut();
     let begun = Instant::now();
@@ -227,8 +233,7 @@ fn s3_that_is_away_for_a_while_loses_nothing() {
     let password = url.password().unwrap();
     let keys = [("AWS_ACCESS_KEY_ID", url.username()), ("AWS_SECRET_ACCESS_KEY", password)];
     let service = Service::start_with(&s, &settings, &keys);
-    let upload = service.begin(1000, "");
-    service.append(&upload, 0, &[7; 400]).is(204);
+    let upload = half_uploaded(&service);
     let (video, job) = covering(&service, &file);
     line.cut();
     let begun = Instant::now();

@@ -374,6 +374,7 @@ fn write(
     for item in items {
         match item {
             Item::Audio(audio) => {
+                // A chunk has none.
                 if let Sink::File(writer) = &mut track.sink {
                     writer.audio(audio)?;
                 }

@@ -35,11 +35,9 @@ pub use jobs::{Beat, Failure, Fence, Job, Kind, NewJob, Retry, State, parts_fold
 pub use key::KeySource;
 pub use keys::{ApiKey, KeyScope, NewKey, Secret};
 pub use objects::{Contents, Object, ObjectPath, Objects, Place, S3Config};
-pub use originals::Replacement;
+pub use originals::{Part, Replacement, seal_context};
 pub use people::{Face, NewPerson, NewPhoto, Person, Template};
 pub use users::{User, check_user_name};
 pub use versions::{NewVersion, Version, VersionFile, VersionState, video_folder};
-pub use videos::{
-    MAX_LENGTH, NewVideo, Original, Part, Source, UPLOAD_PATIENCE, Video, VideoState, seal_context,
-};
+pub use videos::{MAX_LENGTH, NewVideo, Original, Source, UPLOAD_PATIENCE, Video, VideoState};
 pub use webhooks::{Answer, Delivery, DeliveryReport, Format, Webhook, WebhookSecret};

@@ -1,182 +1,302 @@
-//! An original is replaced by another form of the same video.
+//! Originals: they arrive in records, are read, and are destroyed.
 //!
-//! That happens only while nothing else depends on the old one: a plan is good for the bytes it was made of, so there
-//! is no version whose plan may be edited or carried over, and nobody works on the video. Both are asked again in the
-//! transaction that replaces it.
+//! An original is sealed or gone: it arrives in parts that are encrypted with a key of its own before they are
+//! stored, and is destroyed by forgetting that key, in one transaction; its objects are swept up afterwards.
 
-use domain::{JobId, VideoId};
+mod replace;
+
+use domain::VideoId;
 use jiff::Timestamp;
-use sealed::SealKey;
-use serde_json::{Value, json};
+use sealed::{SealKey, Sealed};
+use serde_json::json;
+use sqlx::any::AnyRow;
 use sqlx::{Any, Row, Transaction};
 
 use crate::audit::append;
-use crate::db::id;
 use crate::events::{NewEvent, emit};
-use crate::jobs::{End, Fence, Kind, NewJob, add, end};
-use crate::videos::{
-    contiguous, discard, discard_records, insert_part, key_context, signed, unsigned,
-};
-use crate::{Action, Error, Part, Store, Topic};
+use crate::jobs::{NewJob, add};
+use crate::videos::{MAX_LENGTH, discard, missing, signed, unsigned};
+use crate::{Action, Error, Store, Topic};
+pub use replace::Replacement;
 
-/// What takes the place of an original.
-#[derive(Clone)]
-pub struct Replacement {
-    /// The video.
-    pub video: VideoId,
-    /// The key that its records are sealed with: a new one, so that records of the old original and of this one cannot
-    /// be exchanged, and the old one is destroyed with its key.
-    pub key: SealKey,
-    /// Its records in order, from byte 0.
-    pub parts: Vec<Part>,
-    /// What a probe said of it.
-    pub info: Value,
+/// One sealed record of an original.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Where in the original it begins, in bytes.
+    pub start: u64,
+    /// How many bytes of the original it holds.
+    pub length: u64,
+    /// Its object.
+    pub object: String,
 }
 
 impl Store {
-    /// Adds a job that converts a video's original. It starts when the video has been taken up.
+    /// Notes parts that are stored, the first of which begins where the last ended. When all are there, the video
+    /// is stored, and the job `then` is to be done. Gives how many bytes are there.
     ///
     /// # Errors
-    /// [`Error::Covered`], [`Error::Busy`], and those of [`Store::enqueue`].
-    pub async fn enqueue_conversion(&self, new: &NewJob, now: Timestamp) -> Result<JobId, Error> {
-        let Some(video) = new.video else {
-            return Err(Error::Invalid { what: "the job", why: "names no video" });
-        };
-        let mut tx = self.begin().await?;
-        uncovered(&mut tx, video).await?;
-        let query = "SELECT id, kind FROM jobs WHERE video = $1 \
-             AND state IN ('running', 'queued', 'waiting') ORDER BY id";
-        let mut after = None;
-        for row in sqlx::query(query).bind(video.to_string()).fetch_all(&mut *tx).await? {
-            let job: JobId = id(&row, "id")?;
-            if row.try_get::<String, _>("kind")? != Kind::Ingest.name() {
-                return Err(Error::Busy { video, job });
-            }
-            after = Some(job);
-        }
-        let job = add(&mut tx, &NewJob { after, ..new.clone() }, now).await?;
-        self.commit(tx, &[Topic::Jobs, Topic::Events]).await?;
-        Ok(job)
-    }
-
-    /// Asks whether a video's original stays as it is: other work on it must wait until it was converted.
-    ///
-    /// # Errors
-    /// [`Error::Busy`].
-    pub async fn not_converting(&self, video: VideoId) -> Result<(), Error> {
-        let query = "SELECT id FROM jobs WHERE video = $1 AND kind = $2 \
-             AND state IN ('running', 'queued', 'waiting') ORDER BY id LIMIT 1";
-        let query = sqlx::query(query).bind(video.to_string()).bind(Kind::Convert.name());
-        match query.fetch_optional(&self.pool).await? {
-            Some(row) => Err(Error::Busy { video, job: id(&row, "id")? }),
-            None => Ok(()),
-        }
-    }
-
-    /// Asks whether a video's original may be replaced by what a job makes of it.
-    ///
-    /// # Errors
-    /// [`Error::Covered`], [`Error::Busy`].
-    pub async fn replaceable(&self, fence: &Fence, video: VideoId) -> Result<(), Error> {
-        let mut tx = self.begin().await?;
-        uncovered(&mut tx, video).await?;
-        alone(&mut tx, fence, video).await
-    }
-
-    /// Puts another form of a video in the place of its original, ends the job with `result`, and says so in the log
-    /// and to whoever listens. The key of the old original is forgotten, and its objects are deleted.
-    ///
-    /// # Errors
-    /// [`Error::Fenced`] when the job is somebody else's by now, or was cancelled and is over with that;
-    /// [`Error::Covered`], [`Error::Busy`], [`Error::NoOriginal`] when that changed meanwhile; [`Error::Quota`];
-    /// [`Error::OutOfPlace`] or [`Error::Invalid`] for parts that do not make up a file. Then nothing was changed, and
-    /// the new objects are for [`Store::discard_replacement`].
-    pub async fn replace_original(
+    /// [`Error::OutOfPlace`] when somebody else brought that part meanwhile, or one does not begin where the one
+    /// before it ends; [`Error::Invalid`] when they go past the end; [`Error::NoOriginal`] when it was
+    /// destroyed; [`Error::NotFound`].
+    pub async fn add_parts(
         &self,
-        fence: &Fence,
-        new: &Replacement,
-        result: &Value,
-        actor: &str,
+        owner: &str,
+        video: VideoId,
+        parts: &[Part],
+        then: Option<&NewJob>,
         now: Timestamp,
-    ) -> Result<(), Error> {
-        let Replacement { video, key, parts, info } = new;
-        let video = *video;
-        let length = contiguous(parts, 0)?;
-        let mut tx = self.begin_as(fence, now).await?;
-        uncovered(&mut tx, video).await?;
-        alone(&mut tx, fence, video).await?;
-        let query = "SELECT owner, length FROM videos WHERE id = $1 AND state = 'stored' \
-             AND sealed_key IS NOT NULL";
-        let row = sqlx::query(query).bind(video.to_string()).fetch_optional(&mut *tx).await?;
-        let row = row.ok_or(Error::NoOriginal(video))?;
-        let (owner, old): (String, i64) = (row.try_get(0)?, row.try_get(1)?);
-        let sealed = self.wrap.seal(&key_context(video), &*key.to_bytes())?;
-        let update = "UPDATE videos SET sealed_key = $1, length = $2, received = $2, info = $3 WHERE id = $4";
-        let update = sqlx::query(update).bind(sealed).bind(signed(length)).bind(info.to_string());
-        update.bind(video.to_string()).execute(&mut *tx).await?;
-        self.check_quota(&mut tx, &owner, 0).await?;
-        discard_records(&mut tx, video, now).await?;
+    ) -> Result<u64, Error> {
+        let start = parts.first().map_or(0, |first| first.start);
+        let end = contiguous(parts, start)?;
+        let mut tx = self.begin().await?;
+        let update = "UPDATE videos SET received = $1, heard_at = $5, \
+             state = CASE WHEN length = $1 THEN 'stored' ELSE state END \
+             WHERE id = $2 AND owner = $3 AND state = 'uploading' AND received = $4 AND length >= $1 \
+             AND sealed_key IS NOT NULL RETURNING received, length, name";
+        let row = sqlx::query(update)
+            .bind(signed(end))
+            .bind(video.to_string())
+            .bind(owner)
+            .bind(signed(start))
+            .bind(now.as_millisecond())
+            .fetch_optional(&mut *tx)
+            .await?;
+        let Some(row) = row else {
+            drop(tx);
+            let there = self.video(owner, video).await?;
+            return Err(if !there.has_original {
+                Error::NoOriginal(video)
+            } else if there.received() == start {
+                Error::Invalid { what: "the parts", why: "go past the end of the video" }
+            } else {
+                Error::OutOfPlace { expected: there.received() }
+            });
+        };
         for part in parts {
             insert_part(&mut tx, video, part).await?;
         }
-        let detail = format!("{old} bytes became {length}");
-        let subject = video.to_string();
-        append(self, &mut tx, actor, Action::ReplaceOriginal, &subject, &detail, now).await?;
-        end(&mut tx, fence, End::Done(result), now).await?;
-        let data = json!({"video": video, "bytes": length, "bytes_before": unsigned(old)});
-        let event = NewEvent { owner: &owner, kind: "video.converted", subject, data };
-        emit(&mut tx, event, now).await?;
+        let (received, length): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+        if received == length {
+            let name: String = row.try_get(2)?;
+            let data = json!({"video": video, "name": name, "bytes": length});
+            let event = NewEvent { owner, kind: "video.stored", subject: video.to_string(), data };
+            emit(&mut tx, event, now).await?;
+            if let Some(job) = then {
+                add(&mut tx, job, now).await?;
+            }
+        }
         self.commit(tx, &[Topic::Jobs, Topic::Events]).await?;
-        self.forget().await
+        Ok(unsigned(received))
     }
 
-    /// Marks the folder of an attempt whose records did not become an original, so that they are deleted; not one
-    /// whose records did after all.
+    /// Sets how long an original is that was taken from an object.
+    ///
+    /// # Errors
+    /// [`Error::Quota`]; [`Error::Invalid`] for an object that is empty or too long; [`Error::NotFound`] when nothing
+    /// of it may be taken up any more.
+    pub async fn set_length(&self, owner: &str, video: VideoId, length: u64) -> Result<(), Error> {
+        if length == 0 || length > MAX_LENGTH {
+            return Err(Error::Invalid {
+                what: "the object",
+                why: "is empty, or longer than 1 TiB",
+            });
+        }
+        let mut tx = self.begin().await?;
+        // Without what an earlier attempt said of the same object.
+        let update = "UPDATE videos SET length = $1 WHERE id = $2 AND owner = $3 AND state = 'uploading' \
+             AND object IS NOT NULL AND received = 0";
+        let update = sqlx::query(update).bind(signed(length)).bind(video.to_string()).bind(owner);
+        if update.execute(&mut *tx).await?.rows_affected() == 0 {
+            return Err(missing(video));
+        }
+        self.check_quota(&mut tx, owner, 0).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Forgets what was taken up of an object, to begin again.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn discard_replacement(
-        &self,
-        video: VideoId,
-        folder: &str,
-        now: Timestamp,
-    ) -> Result<(), Error> {
-        let folder = format!("{folder}/");
+    pub async fn forget_parts(&self, video: VideoId, now: Timestamp) -> Result<(), Error> {
         let mut tx = self.begin().await?;
-        let query =
-            "SELECT 1 FROM parts WHERE video = $1 AND substr(object, 1, length($2)) = $2 LIMIT 1";
-        let query = sqlx::query(query).bind(video.to_string()).bind(&folder);
-        if query.fetch_optional(&mut *tx).await?.is_none() {
-            discard(&mut tx, &folder, now).await?;
+        let update =
+            "UPDATE videos SET received = 0, heard_at = $1 WHERE id = $2 AND state = 'uploading'";
+        let update = sqlx::query(update).bind(now.as_millisecond()).bind(video.to_string());
+        if update.execute(&mut *tx).await?.rows_affected() == 0 {
+            return Ok(());
         }
+        discard_records(&mut tx, video, now).await?;
         Ok(tx.commit().await?)
     }
-}
 
-/// # Errors
-/// [`Error::Covered`]: something was made of the original that is public, or is to be covered again.
-async fn uncovered(tx: &mut Transaction<'static, Any>, video: VideoId) -> Result<(), Error> {
-    let query =
-        "SELECT 1 FROM versions WHERE video = $1 AND state IN ('published', 'withdrawn') LIMIT 1";
-    let query = sqlx::query(query).bind(video.to_string());
-    match query.fetch_optional(&mut **tx).await? {
-        Some(_) => Err(Error::Covered(video)),
-        None => Ok(()),
+    /// The key of an original, while it arrives or while it is there, and its parts in order. Whoever asks reads it:
+    /// reading what arrived goes into the log.
+    ///
+    /// # Errors
+    /// [`Error::NoOriginal`] when it was destroyed or is not there yet, [`Error::NotFound`].
+    pub async fn original(
+        &self,
+        owner: &str,
+        video: VideoId,
+        actor: &str,
+        why: &str,
+        now: Timestamp,
+    ) -> Result<(Sealed, Vec<Part>), Error> {
+        let mut tx = self.begin().await?;
+        let query = "SELECT length, state, sealed_key FROM videos \
+             WHERE id = $1 AND owner = $2 AND state <> 'deleted'";
+        let row = sqlx::query(query).bind(video.to_string()).bind(owner);
+        let row = row.fetch_optional(&mut *tx).await?.ok_or_else(|| missing(video))?;
+        if row.try_get::<String, _>("state")? != "stored" {
+            return Err(Error::NoOriginal(video));
+        }
+        let key = self.open_key(video, &row)?;
+        let query = "SELECT start, length, object FROM parts WHERE video = $1 ORDER BY start";
+        let rows = sqlx::query(query).bind(video.to_string()).fetch_all(&mut *tx).await?;
+        let parts: Vec<Part> = rows.iter().map(part).collect::<Result<_, _>>()?;
+        append(self, &mut tx, actor, Action::ReadOriginal, &video.to_string(), why, now).await?;
+        tx.commit().await?;
+        let len = unsigned(row.try_get("length")?);
+        Ok((Sealed { key, context: seal_context(video), len }, parts))
+    }
+
+    /// The key that seals a video's original, to seal what arrives.
+    ///
+    /// # Errors
+    /// [`Error::NoOriginal`] when it was destroyed, [`Error::NotFound`].
+    pub async fn original_key(&self, owner: &str, video: VideoId) -> Result<SealKey, Error> {
+        let query =
+            "SELECT sealed_key FROM videos WHERE id = $1 AND owner = $2 AND state <> 'deleted'";
+        let row = sqlx::query(query).bind(video.to_string()).bind(owner);
+        let row = row.fetch_optional(&self.pool).await?.ok_or_else(|| missing(video))?;
+        self.open_key(video, &row)
+    }
+
+    fn open_key(&self, video: VideoId, row: &AnyRow) -> Result<SealKey, Error> {
+        let sealed: Option<Vec<u8>> = row.try_get("sealed_key")?;
+        let sealed = sealed.ok_or(Error::NoOriginal(video))?;
+        let plain = self.wrap.open(&key_context(video), &sealed)?;
+        let bytes = plain.as_slice().try_into().map_err(|_| Error::Damaged("sealed_key"))?;
+        Ok(SealKey::from_bytes(bytes))
+    }
+
+    /// Destroys a video's original and keeps what was made of it.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::NoOriginal`] when it is gone already.
+    pub async fn destroy_original(
+        &self,
+        owner: &str,
+        id: VideoId,
+        actor: &str,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let mut tx = self.begin().await?;
+        let query = "SELECT 1 FROM videos WHERE id = $1 AND owner = $2 AND state <> 'deleted'";
+        let there = sqlx::query(query).bind(id.to_string()).bind(owner);
+        if there.fetch_optional(&mut *tx).await?.is_none() {
+            return Err(missing(id));
+        }
+        let subject = id.to_string();
+        append(self, &mut tx, actor, Action::DestroyOriginal, &subject, "", now).await?;
+        if !shred(&mut tx, owner, id, now).await? {
+            return Err(Error::NoOriginal(id));
+        }
+        self.commit(tx, &[Topic::Events]).await?;
+        self.forget().await
     }
 }
 
-/// # Errors
-/// [`Error::Busy`]: another job has begun with the old original. Those that have not will read the new one.
-async fn alone(
+/// What seals the records of a video's original: see `sealed`.
+pub fn seal_context(video: VideoId) -> String {
+    format!("original of {video}")
+}
+
+pub(crate) fn key_context(video: VideoId) -> String {
+    format!("key of the original of {video}")
+}
+
+/// Where parts end that follow one another from byte `start` on.
+fn contiguous(parts: &[Part], start: u64) -> Result<u64, Error> {
+    if parts.is_empty() {
+        return Err(Error::Invalid { what: "the parts", why: "are none" });
+    }
+    let mut end = start;
+    for part in parts {
+        if part.start != end {
+            return Err(Error::OutOfPlace { expected: end });
+        }
+        if part.length == 0 || part.length > MAX_LENGTH || end > MAX_LENGTH {
+            return Err(Error::Invalid { what: "a part", why: "is empty, or too long" });
+        }
+        end += part.length;
+    }
+    Ok(end)
+}
+
+async fn insert_part(
     tx: &mut Transaction<'static, Any>,
-    fence: &Fence,
     video: VideoId,
+    part: &Part,
 ) -> Result<(), Error> {
-    let query = "SELECT id FROM jobs WHERE video = $1 AND id <> $2 AND (state = 'running' \
-         OR (state IN ('queued', 'waiting') AND stage IS NOT NULL)) ORDER BY id LIMIT 1";
-    let query = sqlx::query(query).bind(video.to_string()).bind(fence.job.to_string());
-    match query.fetch_optional(&mut **tx).await? {
-        Some(row) => Err(Error::Busy { video, job: id(&row, "id")? }),
-        None => Ok(()),
+    let insert = "INSERT INTO parts (video, start, length, object) VALUES ($1, $2, $3, $4)";
+    let insert = sqlx::query(insert).bind(video.to_string()).bind(signed(part.start));
+    insert.bind(signed(part.length)).bind(&part.object).execute(&mut **tx).await?;
+    Ok(())
+}
+
+/// Marks an original's records one by one: others are, or will be, in the same folder.
+async fn discard_records(
+    tx: &mut Transaction<'static, Any>,
+    video: VideoId,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let discard = "INSERT INTO garbage (object, since) SELECT object, $1 FROM parts WHERE video = $2 \
+         ON CONFLICT (object) DO NOTHING";
+    let discard = sqlx::query(discard).bind(now.as_millisecond()).bind(video.to_string());
+    discard.execute(&mut **tx).await?;
+    let delete = sqlx::query("DELETE FROM parts WHERE video = $1").bind(video.to_string());
+    delete.execute(&mut **tx).await?;
+    Ok(())
+}
+
+/// Marks an original's records, and the plans that were edited to render it once more.
+pub(crate) async fn discard_original(
+    tx: &mut Transaction<'static, Any>,
+    video: VideoId,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let delete = sqlx::query("DELETE FROM parts WHERE video = $1").bind(video.to_string());
+    delete.execute(&mut **tx).await?;
+    discard(tx, &format!("originals/{video}/"), now).await?;
+    discard(tx, &format!("plans/{video}/"), now).await
+}
+
+/// Destroys an original's key; whether there was one.
+pub(crate) async fn shred(
+    tx: &mut Transaction<'static, Any>,
+    owner: &str,
+    video: VideoId,
+    now: Timestamp,
+) -> Result<bool, Error> {
+    let update = "UPDATE videos SET sealed_key = NULL, original_delete_at = NULL \
+         WHERE id = $1 AND sealed_key IS NOT NULL";
+    let update = sqlx::query(update).bind(video.to_string()).execute(&mut **tx).await?;
+    if update.rows_affected() == 0 {
+        return Ok(false);
     }
+    discard_original(tx, video, now).await?;
+    let data = json!({"video": video});
+    let event =
+        NewEvent { owner, kind: "video.original_destroyed", subject: video.to_string(), data };
+    emit(tx, event, now).await?;
+    Ok(true)
+}
+
+fn part(row: &AnyRow) -> Result<Part, Error> {
+    Ok(Part {
+        start: unsigned(row.try_get("start")?),
+        length: unsigned(row.try_get("length")?),
+        object: row.try_get("object")?,
+    })
 }
