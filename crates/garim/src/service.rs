@@ -63,6 +63,11 @@ impl Service {
         if !self.staging.lend_original(&source, &path) {
             let mut file = tokio::fs::File::create_new(&path).await?;
             for (part, done) in parts.iter().zip(1..) {
+                // A part that is gone was there when the parts were listed.
+                let moved = |error| match error {
+                    Error::NotFound { .. } => Error::Moved(video),
+                    error => error,
+                };
                 self.objects.download(&part.object.parse()?, &mut file).await.map_err(moved)?;
                 fetched(done, count)?;
             }
@@ -84,17 +89,6 @@ impl Service {
         let mut file = tokio::fs::File::create_new(&path).await?;
         self.objects.download(object, &mut file).await?;
         Ok(path)
-    }
-}
-
-/// A part that is gone was there when the parts were listed: the original was replaced or destroyed since, and whoever
-/// asks again gets the new one, or is told so.
-fn moved(error: Error) -> Error {
-    match error {
-        Error::NotFound { .. } => {
-            Error::Unavailable { why: "the original changed while it was read".to_owned() }
-        }
-        error => error,
     }
 }
 

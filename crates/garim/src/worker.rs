@@ -235,6 +235,11 @@ impl Trouble {
         Self::Failed { code, message: message.into(), retry: Retry::Later }
     }
 
+    /// Something that every job needs, and that somebody else must mend.
+    pub fn away(code: &'static str, message: impl Into<String>) -> Self {
+        Self::Failed { code, message: message.into(), retry: Retry::Away }
+    }
+
     /// Something that would fail the same way again.
     pub fn never(code: &'static str, message: impl Into<String>) -> Self {
         Self::Failed { code, message: message.into(), retry: Retry::Never }

@@ -71,6 +71,9 @@ pub enum Error {
     /// The original was destroyed, or is not complete yet.
     #[error("video {0} has no original: it is still arriving, or was destroyed")]
     NoOriginal(VideoId),
+    /// An original was replaced or destroyed while it was read: who asks again gets the new one, or is told so.
+    #[error("the original of video {0} changed while it was read")]
+    Moved(VideoId),
     /// Something was made of a video's original, by which that may have to be found again.
     #[error("video {0} was covered already, by plans that are good for its original as it is")]
     Covered(VideoId),
@@ -209,8 +212,8 @@ fn fault(error: &sqlx::Error) -> Fault {
     if error.try_downcast_ref::<sqlx::sqlite::SqliteError>().is_some() {
         // The lowest byte is the primary result code (sqlite.org/rescode.html).
         return match code.parse().unwrap_or(0) & 0xff {
-            // BUSY, LOCKED, INTERRUPT.
-            5 | 6 | 9 => Fault::Passing,
+            // BUSY, LOCKED, INTERRUPT, IOERR, CANTOPEN.
+            5 | 6 | 9 | 10 | 14 => Fault::Passing,
             13 => Fault::Full,
             8 => Fault::ReadOnly,
             _ => Fault::Lasting,
@@ -233,28 +236,6 @@ fn ids(found: &[PersonId]) -> String {
 }
 
 impl Error {
-    /// Whether the same may work in a moment: the database is locked, full, restarting, or cannot be reached.
-    pub fn may_pass(&self) -> bool {
-        match self {
-            Self::Database(sqlx::Error::Database(error)) => {
-                let code = error.code().unwrap_or_default();
-                // SQLite's result codes (sqlite.org/rescode.html), the low byte: BUSY, LOCKED, READONLY,
-                // IOERR, FULL, CANTOPEN.
-                let sqlite = code.parse::<u32>().is_ok_and(|code| {
-                    code < 10_000 && [5, 6, 8, 10, 13, 14].contains(&(code & 255))
-                });
-                // Postgres' classes (appendix A): connection, rollback, resources, operator intervention.
-                let postgres = code.len() == 5 && ["08", "40", "53", "57"].contains(&&code[..2]);
-                sqlite || postgres
-            }
-            Self::Database(
-                sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed,
-            )
-            | Self::Unavailable { .. } => true,
-            _ => false,
-        }
-    }
-
     pub(crate) fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
         move |source| Self::Io { path, source }

@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use sqlx::{Any, AssertSqlSafe, Row, Transaction};
 
-use crate::db::{check_text, id};
+use crate::db::{check_text, flag, id, time};
 use crate::events::{NewEvent, emit};
 use crate::videos::discard;
 use crate::{Error, Store, Topic};
@@ -26,6 +26,10 @@ pub(crate) const ATTEMPTS: i64 = 3;
 const FIRST_BACKOFF: SignedDuration = SignedDuration::from_secs(5);
 /// Longest wait before another attempt.
 const LONGEST_BACKOFF: SignedDuration = SignedDuration::from_mins(10);
+/// The same where what a job needs was away: it may be back any time.
+const LONGEST_AWAY: SignedDuration = SignedDuration::from_mins(1);
+/// How long after it was made a job is not given up for what is away.
+const AWAY: SignedDuration = SignedDuration::from_hours(24);
 /// Longest description of work, or of what came of it, in bytes.
 const MAX_WORK: usize = 256 << 10;
 /// Longest message about a failure, in bytes; the rest is cut off.
@@ -60,6 +64,8 @@ pub enum Retry {
     Later,
     /// At once: something changed meanwhile. Counts as an attempt all the same.
     Now,
+    /// Yes: what it needs is away, which says nothing of the job. For a day that uses up no try.
+    Away,
     /// No: it would fail the same way.
     Never,
 }
@@ -166,18 +172,24 @@ impl Store {
     ) -> Result<(), Error> {
         let mut tx = self.begin().await?;
         let held = hold(&mut tx, fence).await?;
+        let is_free = retry == Retry::Away && now < held.created_at + AWAY;
         if held.cancel {
             over(&mut tx, fence.job, End::Cancelled, now).await?;
-        } else if held.tries >= self.tries || retry == Retry::Never {
+        } else if retry == Retry::Never || (held.tries >= self.tries && !is_free) {
             over(&mut tx, fence.job, End::Failed(failure), now).await?;
         } else {
-            let wait = if retry == Retry::Now { SignedDuration::ZERO } else { backoff(held.tries) };
-            let update = "UPDATE jobs SET state = 'queued', run_at = $1, code = $2, message = $3, worker = NULL, \
-                 lease_until = NULL WHERE id = $4";
+            let wait = match retry {
+                Retry::Now => SignedDuration::ZERO,
+                Retry::Away => backoff(fence.attempt).min(LONGEST_AWAY),
+                _ => backoff(held.tries),
+            };
+            let update = "UPDATE jobs SET state = 'queued', run_at = $1, code = $2, message = $3, tries = $4, \
+                 worker = NULL, lease_until = NULL WHERE id = $5";
             sqlx::query(update)
                 .bind((now + wait).as_millisecond())
                 .bind(&failure.code)
                 .bind(shortened(&failure.message))
+                .bind(held.tries - i64::from(is_free))
                 .bind(fence.job.to_string())
                 .execute(&mut *tx)
                 .await?;
@@ -440,16 +452,21 @@ struct Held {
     cancel: bool,
     /// How often it was tried, with this time.
     tries: i64,
+    created_at: Timestamp,
 }
 
 /// Asks whether a worker still has a job; it does until the transaction ends.
 async fn hold(tx: &mut Transaction<'static, Any>, fence: &Fence) -> Result<Held, Error> {
     // Changed, because a lease may be prolonged and so the row is not the writer's alone.
     let query = "UPDATE jobs SET progress = progress WHERE id = $1 AND attempt = $2 AND state = 'running' \
-         RETURNING cancel, tries";
+         RETURNING cancel, tries, created_at";
     let row = sqlx::query(query).bind(fence.job.to_string()).bind(fence.attempt);
     let row = row.fetch_optional(&mut **tx).await?.ok_or(Error::Fenced)?;
-    Ok(Held { cancel: row.try_get::<i64, _>(0)? != 0, tries: row.try_get(1)? })
+    Ok(Held {
+        cancel: flag(&row, "cancel")?,
+        tries: row.try_get("tries")?,
+        created_at: time(&row, "created_at")?.ok_or(Error::Damaged("created_at"))?,
+    })
 }
 
 /// Ends a job in the transaction of what it changes, unless its worker lost it. Jobs that wait for it start, or

@@ -168,6 +168,34 @@ async fn attempts_are_bounded_and_the_waits_between_them_grow() {
 }
 
 #[tokio::test]
+async fn what_is_away_for_less_than_a_day_uses_up_no_try() {
+    on_both(async |db| {
+        let store = &db.store;
+        let job = enqueue(store, new_job(Kind::Mosaic)).await;
+        let (mut second, mut waits) = (0, Vec::new());
+        while second < 24 * 3600 {
+            let fence = claim(store, second).await;
+            store.fail(&fence, &broken(), Retry::Away, at(second)).await.unwrap();
+            let State::Queued { run_at, last } = state(store, job).await else { panic!() };
+            assert_eq!(last, Some(broken()));
+            waits.push(run_at.duration_since(at(second)).as_secs());
+            second += waits[waits.len() - 1];
+        }
+        assert_eq!(waits[..5], [5, 10, 20, 40, 60]);
+        assert!(waits[5..].iter().all(|wait| *wait == 60));
+        // From then on as for anything else.
+        for tries in 1..=3 {
+            assert!(!state(store, job).await.is_over(), "{tries}");
+            let fence = claim(store, second).await;
+            store.fail(&fence, &broken(), Retry::Away, at(second)).await.unwrap();
+            second += 60;
+        }
+        assert_eq!(state(store, job).await, State::Failed(broken()));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_job_that_kills_its_worker_every_time_ends() {
     on_both(async |db| {
         let store = &db.store;

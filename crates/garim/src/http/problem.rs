@@ -268,7 +268,7 @@ impl From<store::Error> for Problem {
             E::Invalid { .. } => Self::new(Code::InvalidValue, text),
             // A disk that became read-only, keys of S3 that were changed: whoever runs the server can mend it.
             E::Denied { .. } => Self::unavailable(text),
-            error if error.may_pass() => Self::unavailable(text),
+            E::Unavailable { .. } | E::Moved(_) => Self::unavailable(text),
             _ => Self::internal(text),
         }
     }

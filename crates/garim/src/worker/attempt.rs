@@ -207,8 +207,9 @@ impl From<Error> for Trouble {
             Error::Covered(_) => Self::never("already_covered", message),
             Error::Busy { .. } => Self::later("video_busy", message),
             Error::Quota { .. } => Self::never("quota_exceeded", message),
-            Error::Full { .. } => Self::later("storage_full", message),
-            Error::Denied { .. } => Self::later("storage_denied", message),
+            Error::Full { .. } => Self::away("storage_full", message),
+            Error::Denied { .. } => Self::away("storage_denied", message),
+            Error::Unavailable { .. } => Self::away("storage_unavailable", message),
             _ => Self::later("storage_unavailable", message),
         }
     }
