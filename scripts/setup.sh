@@ -30,6 +30,10 @@ has_postgres() {
     ls /usr/lib/postgresql/*/bin/postgres
 }
 
+has_faketime() {
+    ls /usr/lib/*/faketime/libfaketimeMT.so.1
+}
+
 need build-essential cc --version
 need pkg-config pkg-config --version
 need clang clang --version
@@ -45,6 +49,8 @@ need npm npm --version
 need git git --version
 # Tests start one of their own; the system's is not used.
 need postgresql has_postgres
+# A test sets a server's clock.
+need faketime has_faketime
 
 if [ -z "$missing" ]; then
     echo "setup: system packages are all there"

@@ -34,10 +34,10 @@ fn test_server(variable: &str) -> Option<Url> {
     None
 }
 
-/// How long a server is away: longer than a lease of these tests.
+/// How long a server is away: longer than a lease of these tests, and than a job is tried that fails.
 fn outage() -> Duration {
     let seconds = std::env::var("GARIM_TEST_OUTAGE").ok().map(|text| text.parse().unwrap());
-    Duration::from_secs(seconds.unwrap_or(10))
+    Duration::from_secs(seconds.unwrap_or(60))
 }
 
 /// A line to a server that can be cut: `None` for its ends says that it is.
@@ -249,4 +249,68 @@ fn s3_that_is_away_for_a_while_loses_nothing() {
     until_ready(&service);
     service.append(&upload, 400, &[7; 600]).is(204);
     is_finished(&s, &service, &video, &job);
+}
+
+/// A clock that a test sets: for a server that was started with `variables`, and its children.
+struct Clock<'a> {
+    s: &'a Scratch,
+    library: String,
+    file: String,
+}
+
+impl<'a> Clock<'a> {
+    fn new(s: &'a Scratch) -> Self {
+        let find = std::fs::read_dir("/usr/lib").unwrap().filter_map(|entry| {
+            let library = entry.unwrap().path().join("faketime/libfaketimeMT.so.1");
+            library.exists().then(|| library.to_str().unwrap().to_owned())
+        });
+        let library = find.last().expect("libfaketime is missing: run `scripts/setup.sh`");
+        let clock = Self { s, library, file: s.path("clock").to_str().unwrap().to_owned() };
+        clock.set("+0");
+        clock
+    }
+
+    /// What there is to add to the right time: `-1h`.
+    fn set(&self, shift: &str) {
+        // Never half of it: it is read at any time.
+        self.s.write("clock.new", shift);
+        std::fs::rename(self.s.path("clock.new"), &self.file).unwrap();
+    }
+
+    fn variables(&self) -> [(&str, &str); 4] {
+        [
+            ("LD_PRELOAD", self.library.as_str()),
+            ("FAKETIME_TIMESTAMP_FILE", self.file.as_str()),
+            ("FAKETIME_NO_CACHE", "1"),
+            // How much time passes is what it was.
+            ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
+        ]
+    }
+}
+
+#[test]
+fn a_clock_that_jumps_loses_nothing() {
+    let s = Scratch::new();
+    let file = two_people(&s, "in.mp4");
+    let clock = Clock::new(&s);
+    let service = Service::start_with(&s, "", &clock.variables());
+    let upload = half_uploaded(&service);
+    let seen = |service: &Service| service.get("/v1/events").is(200).json()["items"].clone();
+    for shift in ["-3h", "+3h", "+0"] {
+        let before = seen(&service).as_array().unwrap().len();
+        let (video, job) = covering(&service, &file);
+        clock.set(shift);
+        is_finished(&s, &service, &video, &job);
+        assert_eq!(service.offset(&upload), 400, "{shift}");
+        let events = seen(&service);
+        let events = events.as_array().unwrap();
+        assert!(events.len() > before, "{shift}: {events:#?}");
+    }
+    service.append(&upload, 400, &[7; 600]).is(204);
+    let told = |kind: &str| {
+        let events = seen(&service);
+        events.as_array().unwrap().iter().filter(|event| event["type"] == kind).count()
+    };
+    assert_eq!(told("garim.video.published"), 3, "each once");
+    assert_eq!(service.get("/v1/audit/verify").is(200).json()["whole"], true);
 }
