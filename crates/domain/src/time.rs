@@ -14,6 +14,12 @@ pub struct TimeBase {
 }
 
 impl TimeBase {
+    /// 1/90000 s: the clock of MPEG systems (ISO/IEC 13818-1), and of everything live.
+    pub const MPEG: Self = match (NonZeroU32::new(1), NonZeroU32::new(90_000)) {
+        (Some(num), Some(den)) => Self { num, den },
+        _ => panic!("neither is zero"),
+    };
+
     /// `None` when either part is zero: such a base measures nothing.
     pub fn new(num: u32, den: u32) -> Option<Self> {
         Some(Self { num: NonZeroU32::new(num)?, den: NonZeroU32::new(den)? })

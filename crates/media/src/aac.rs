@@ -41,7 +41,8 @@ impl AacTranscoder {
         from: TimeBase,
     ) -> Result<Self, MediaError> {
         let decoder = open_decoder(parameters, from)?;
-        let encoder = open_encoder(&decoder)?;
+        let sound = decoder.get();
+        let encoder = open_encoder(sound.sample_rate, &sound.ch_layout)?;
         let to = sys::time_base(encoder.get().time_base).ok_or_else(out_of_memory)?;
         let mut this = Self {
             decoder,
@@ -286,26 +287,27 @@ fn open_decoder(
     Ok(decoder)
 }
 
-fn open_encoder(decoder: &CodecContext) -> Result<CodecContext, MediaError> {
+/// An encoder for the rate nearest to `rate` that AAC knows.
+pub(crate) fn open_encoder(
+    rate: i32,
+    layout: &ff::AVChannelLayout,
+) -> Result<CodecContext, MediaError> {
     // SAFETY: searches a static table.
     let codec = unsafe { ff::avcodec_find_encoder(ff::AVCodecID::AAC) };
     let mut encoder = CodecContext::new(codec)?;
-    let from = decoder.get();
     let to = encoder.get_mut();
     to.sample_fmt = ff::AVSampleFormat::FLTP;
     // AAC's rates end at 96 kHz (ISO/IEC 14496-3, table 1.18); odd ones go to the nearest usual.
     const RATES: [i32; 12] =
         [96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000];
-    to.sample_rate = RATES
-        .into_iter()
-        .min_by_key(|rate| (rate - from.sample_rate).unsigned_abs())
-        .unwrap_or(48000);
-    to.bit_rate = BIT_RATE * i64::from(from.ch_layout.nb_channels.max(1));
+    to.sample_rate =
+        RATES.into_iter().min_by_key(|known| (known - rate).unsigned_abs()).unwrap_or(48000);
+    to.bit_rate = BIT_RATE * i64::from(layout.nb_channels.max(1));
     to.time_base = ff::AVRational { num: 1, den: to.sample_rate };
     to.flags |= ff::AV_CODEC_FLAG_GLOBAL_HEADER as i32;
     // SAFETY: copies a valid layout; then opens for the codec the context was made for.
     unsafe {
-        check("AAC", ff::av_channel_layout_copy(&mut to.ch_layout, &from.ch_layout))?;
+        check("AAC", ff::av_channel_layout_copy(&mut to.ch_layout, layout))?;
         check("AAC", ff::avcodec_open2(encoder.as_ptr(), codec, ptr::null_mut()))?;
     }
     Ok(encoder)

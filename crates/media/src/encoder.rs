@@ -16,7 +16,7 @@ use std::ffi::{CStr, c_void};
 use std::ptr;
 use std::sync::Arc;
 
-use domain::{Frame, PixelFormat, Range, TimeBase};
+use domain::{Color, Frame, Matrix, PixelFormat, Pts, Range, Size, TimeBase};
 use ffmpeg_sys_the_third as ff;
 use redact::Redacted;
 
@@ -37,6 +37,49 @@ pub struct EncodeSettings {
 impl Default for EncodeSettings {
     fn default() -> Self {
         Self { preset: "veryfast".to_owned(), crf: 20.0 }
+    }
+}
+
+/// What a live encoder makes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LiveSettings {
+    /// Size of the pictures; both sides even.
+    pub size: Size,
+    /// What the samples mean.
+    pub color: Color,
+    /// Frames a second, as a fraction.
+    pub frame_rate: (u32, u32),
+    /// Frames of a group of pictures: a new one begins with [`VideoEncoder::start_group`] only, at the latest
+    /// after this many.
+    pub group: u32,
+    /// x264 preset, `ultrafast` to `placebo`.
+    pub preset: String,
+    /// Constant rate factor, 0 (lossless) to 51.
+    pub crf: f32,
+    /// Most bits a second, over two seconds.
+    pub max_bit_rate: u32,
+    /// Threads of the encoder.
+    pub threads: u32,
+}
+
+impl LiveSettings {
+    /// x264's own options. A picture in is a picture out at once; sizes of pictures are bounded, so that a part
+    /// is no larger than a viewer's line takes.
+    fn pairs(&self) -> Vec<(&'static CStr, String)> {
+        let Self { group, preset, crf, max_bit_rate, threads, .. } = self;
+        vec![
+            (c"preset", preset.clone()),
+            (c"tune", "zerolatency".to_owned()),
+            (c"profile", "high".to_owned()),
+            (c"crf", crf.to_string()),
+            (c"maxrate", max_bit_rate.to_string()),
+            (c"bufsize", max_bit_rate.saturating_mul(2).to_string()),
+            (c"g", group.to_string()),
+            (c"bf", "0".to_owned()),
+            (c"forced-idr", "1".to_owned()),
+            (c"threads", threads.to_string()),
+            (c"x264-params", format!("scenecut=0:keyint={group}:min-keyint={group}")),
+        ]
     }
 }
 
@@ -95,6 +138,31 @@ impl VideoEncoder {
         settings: &EncodeSettings,
         splice: Option<&Splice>,
     ) -> Result<Self, MediaError> {
+        let crf = settings.crf.to_string();
+        let params = splice.map(Splice::x264_params);
+        let mut pairs: Vec<(&CStr, &str)> = vec![(c"preset", &settings.preset), (c"crf", &crf)];
+        if let Some(params) = &params {
+            pairs.extend([(c"x264-params", params.as_str()), (c"forced-idr", "1")]);
+        }
+        Self::with(info.time_base, format, &pairs, |c| fill(c, info, format, range))
+    }
+
+    /// An encoder that gives each picture as soon as it gets it: 4:2:0, times in 1/90000 s.
+    ///
+    /// # Errors
+    /// [`MediaError::Ffmpeg`] when x264 is missing, or does not take the settings.
+    pub fn open_live(settings: &LiveSettings) -> Result<Self, MediaError> {
+        let (format, pairs) = (PixelFormat::Yuv420, settings.pairs());
+        let pairs: Vec<(&CStr, &str)> = pairs.iter().map(|(k, v)| (*k, v.as_str())).collect();
+        Self::with(TimeBase::MPEG, format, &pairs, |c| fill_live(c, settings))
+    }
+
+    fn with(
+        base: TimeBase,
+        format: PixelFormat,
+        pairs: &[(&CStr, &str)],
+        fill: impl FnOnce(&mut ff::AVCodecContext),
+    ) -> Result<Self, MediaError> {
         // SAFETY: searches a static table for a literal.
         let codec = unsafe { ff::avcodec_find_encoder_by_name(c"libx264".as_ptr()) };
         if codec.is_null() {
@@ -105,20 +173,14 @@ impl VideoEncoder {
             });
         }
         let mut context = CodecContext::new(codec)?;
-        fill(context.get_mut(), info, format, range);
-        let crf = settings.crf.to_string();
-        let params = splice.map(Splice::x264_params);
-        let mut pairs: Vec<(&CStr, &str)> = vec![(c"preset", &settings.preset), (c"crf", &crf)];
-        if let Some(params) = &params {
-            pairs.extend([(c"x264-params", params.as_str()), (c"forced-idr", "1")]);
-        }
-        let mut options = Options::new(&pairs)?;
+        fill(context.get_mut());
+        let mut options = Options::new(pairs)?;
         // SAFETY: the context was allocated for this codec; options outlive the call.
         check("libx264", unsafe { ff::avcodec_open2(context.as_ptr(), codec, options.as_mut()) })?;
         Ok(Self {
             context,
             input: AvFrame::new()?,
-            base: info.time_base,
+            base,
             format,
             durations: BTreeMap::new(),
             key: false,
@@ -149,7 +211,24 @@ impl VideoEncoder {
     /// Takes a frame shown for `duration` ticks (0: unknown); gives what is ready, which lags
     /// behind by the encoder's look-ahead.
     pub fn encode(&mut self, frame: Redacted, duration: i64) -> Result<Vec<Encoded>, MediaError> {
-        self.send(Picture::Covered(frame), duration)
+        let ticks = frame.frame().pts.ticks;
+        self.send(Picture::Covered(frame), ticks, duration)
+    }
+
+    /// The same, shown at another time than its own: a picture that is shown again, or a slate.
+    ///
+    /// # Errors
+    /// [`MediaError::Ffmpeg`] when `at` is in another unit than the encoder's, or x264 fails.
+    pub fn encode_at(
+        &mut self,
+        frame: Redacted,
+        at: Pts,
+        duration: i64,
+    ) -> Result<Vec<Encoded>, MediaError> {
+        if at.base != self.base {
+            return Err(MediaError::Ffmpeg { what: "encoder", why: "time base changed".into() });
+        }
+        self.send(Picture::Covered(frame), at.ticks, duration)
     }
 
     /// For `convert` only, which says in its name and its help that it covers nothing.
@@ -158,7 +237,8 @@ impl VideoEncoder {
         frame: Frame,
         duration: i64,
     ) -> Result<Vec<Encoded>, MediaError> {
-        self.send(Picture::Uncovered(frame), duration)
+        let ticks = frame.pts.ticks;
+        self.send(Picture::Uncovered(frame), ticks, duration)
     }
 
     /// What is left inside, at the end of the stream.
@@ -170,12 +250,16 @@ impl VideoEncoder {
         self.drain()
     }
 
-    fn send(&mut self, picture: Picture, duration: i64) -> Result<Vec<Encoded>, MediaError> {
+    fn send(
+        &mut self,
+        picture: Picture,
+        ticks: i64,
+        duration: i64,
+    ) -> Result<Vec<Encoded>, MediaError> {
         let frame = picture.frame();
         if frame.format != self.format {
             return Err(MediaError::Ffmpeg { what: "encoder", why: "pixel format changed".into() });
         }
-        let ticks = frame.pts.ticks;
         self.input.reset();
         let context = self.context.get();
         let same =
@@ -240,6 +324,39 @@ fn fill(c: &mut ff::AVCodecContext, info: &VideoInfo, format: PixelFormat, range
     c.color_trc = ff::AVColorTransferCharacteristic(info.color_transfer as _);
     c.colorspace = ff::AVColorSpace(info.color_matrix as _);
     c.chroma_sample_location = ff::AVChromaLocation(info.chroma_location as _);
+    c.flags |= ff::AV_CODEC_FLAG_GLOBAL_HEADER as i32;
+}
+
+fn fill_live(c: &mut ff::AVCodecContext, settings: &LiveSettings) {
+    let LiveSettings { size, color, frame_rate: (num, den), .. } = *settings;
+    c.width = size.width as i32;
+    c.height = size.height as i32;
+    c.pix_fmt = picture::av_format(PixelFormat::Yuv420);
+    c.time_base = sys::rational(TimeBase::MPEG);
+    c.framerate = ff::AVRational { num: num as i32, den: den as i32 };
+    c.sample_aspect_ratio = ff::AVRational { num: 1, den: 1 };
+    c.color_range = match color.range {
+        Range::Full => ff::AVColorRange::JPEG,
+        Range::Limited => ff::AVColorRange::MPEG,
+    };
+    (c.colorspace, c.color_primaries, c.color_trc) = match color.matrix {
+        Matrix::Bt601 => (
+            ff::AVColorSpace::SMPTE170M,
+            ff::AVColorPrimaries::SMPTE170M,
+            ff::AVColorTransferCharacteristic::SMPTE170M,
+        ),
+        // What is live in BT.2020 is HDR and looks wrong either way; its samples are kept.
+        Matrix::Bt709 => (
+            ff::AVColorSpace::BT709,
+            ff::AVColorPrimaries::BT709,
+            ff::AVColorTransferCharacteristic::BT709,
+        ),
+        Matrix::Bt2020 => (
+            ff::AVColorSpace::BT2020_NCL,
+            ff::AVColorPrimaries::BT2020,
+            ff::AVColorTransferCharacteristic::BT2020_10,
+        ),
+    };
     c.flags |= ff::AV_CODEC_FLAG_GLOBAL_HEADER as i32;
 }
 

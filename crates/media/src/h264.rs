@@ -37,6 +37,25 @@ pub(crate) struct Avcc {
 }
 
 impl Avcc {
+    /// The box of an encoder with these parameter sets (annex B) that makes 4:2:0 with 8 bits. `None` if it has
+    /// none, or a set that is too short.
+    pub(crate) fn of(encoder: &[u8]) -> Option<Self> {
+        let of_kind = |kind| {
+            let units = annex_b(encoder).filter(move |unit| nal::kind(unit) == kind);
+            units.map(<[u8]>::to_vec).collect::<Vec<_>>()
+        };
+        let (sps, pps) = (of_kind(nal::SPS), of_kind(nal::PPS));
+        let &[_, profile, constraints, level, ..] = sps.first()?.as_slice() else { return None };
+        // From the High profile on: 4:2:0, 8 bits, no extensions.
+        let tail = if profile >= 100 { vec![0xfd, 0xf8, 0xf8, 0] } else { Vec::new() };
+        (!pps.is_empty()).then_some(Self { profile, constraints, level, sps, pps, tail })
+    }
+
+    /// The name of this kind of video (RFC 6381, 3.3).
+    pub(crate) fn codec(&self) -> String {
+        format!("avc1.{:02x}{:02x}{:02x}", self.profile, self.constraints, self.level)
+    }
+
     /// Reads a box. `None` if it is none, or if its packets have lengths of other than four bytes.
     pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
         let (head, mut rest) = bytes.split_at_checked(5)?;

@@ -307,6 +307,17 @@ impl Parameters {
         if p.is_null() { Err(out_of_memory()) } else { Ok(Self(p)) }
     }
 
+    /// Those of a video of which only the codec is known.
+    pub(crate) fn video(codec: ff::AVCodecID) -> Result<Self, MediaError> {
+        let new = Self::new()?;
+        // SAFETY: owned, not null; plain fields.
+        unsafe {
+            (*new.0).codec_type = ff::AVMediaType::VIDEO;
+            (*new.0).codec_id = codec;
+        }
+        Ok(new)
+    }
+
     pub(crate) fn copy(from: &ff::AVCodecParameters) -> Result<Self, MediaError> {
         let to = Self::new()?;
         // SAFETY: both are valid; the call makes a deep copy.

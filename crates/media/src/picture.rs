@@ -80,6 +80,11 @@ impl Copier {
         Self { layout, color, pool: FramePool::default(), scaler: None }
     }
 
+    /// Whether it copies pictures of this kind.
+    pub(crate) fn is_for(&self, layout: Layout, color: Color) -> bool {
+        (self.layout, self.color) == (layout, color)
+    }
+
     /// The picture in `from`, which has the stream's size and pixel format.
     pub(crate) fn copy(&mut self, from: &AvFrame, seq: u64, pts: Pts) -> Result<Frame, MediaError> {
         let av = from.get();

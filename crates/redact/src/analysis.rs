@@ -39,6 +39,8 @@ pub struct ShownSpan {
 #[derive(Debug)]
 pub struct Analysis {
     size: Size,
+    /// `seq` of the first frame.
+    first: u64,
     base: Option<TimeBase>,
     frames: Vec<Looked>,
     gops: Vec<Gop>,
@@ -60,10 +62,16 @@ impl Analysis {
 
     /// Of a video whose pictures are coded in `size`.
     pub fn new(size: Size) -> Self {
-        Self { size, base: None, frames: Vec::new(), gops: Vec::new() }
+        Self::piece(0, size)
     }
 
-    /// The next frame, in decoding output order: its `seq` is the number of frames before it.
+    /// Of a piece of a video that goes on and on, beginning with the frame `first` (its `seq`). Boxes
+    /// and spans still count the frames from the first of the piece.
+    pub fn piece(first: u64, size: Size) -> Self {
+        Self { size, first, base: None, frames: Vec::new(), gops: Vec::new() }
+    }
+
+    /// The next frame, in decoding output order: its `seq` is that of the one before, plus one.
     /// `cut`: a new shot starts with it.
     pub fn frame(&mut self, pts: Pts, seen: Seen, cut: bool) {
         self.base.get_or_insert(pts.base);
@@ -84,6 +92,7 @@ impl Analysis {
         let gops = cleared::place(&frames, self.base, &self.gops);
         RedactionPlan {
             size: self.size,
+            first: self.first,
             policy: *policy,
             base: self.base,
             frames,

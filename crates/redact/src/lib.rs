@@ -138,6 +138,7 @@ mod mask;
 mod paint;
 mod plan;
 mod policy;
+mod slate;
 mod tile;
 
 pub use analysis::{Analysis, Seen, ShownSpan};
@@ -148,3 +149,4 @@ pub use document::{
 pub use paint::{Painter, Redacted};
 pub use plan::{Cover, Covered, FramePlan, FrameSummary, Reason, RedactionPlan, Region, Summary};
 pub use policy::{Effect, EffectKind, Policy, PolicyError, Shape};
+pub use slate::{Slate, slate};

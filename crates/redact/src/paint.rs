@@ -10,11 +10,12 @@ use crate::mask::{Area, Mask};
 use crate::tile::{Scratch, Tile, grey, tile};
 use crate::{Cover, Effect, FramePlan, Region};
 
-/// A frame whose plan has been carried out. Only [`Painter::paint`] makes one, and its pixels
-/// cannot be changed any more.
-#[derive(Debug)]
+/// A frame whose plan has been carried out. Only [`Painter::paint`] makes one, and
+/// [`crate::slate`], which draws one of text. Its pixels cannot be changed any more, so that a clone
+/// shares them.
+#[derive(Clone, Debug)]
 pub struct Redacted {
-    frame: Frame,
+    pub(crate) frame: Arc<Frame>,
 }
 
 impl Redacted {
@@ -60,7 +61,7 @@ impl Painter {
             Cover::Regions(regions) if meant => self.cover_regions(&mut frame, plan.seq, regions),
             _ => cover_all(&mut frame),
         }
-        Redacted { frame }
+        Redacted { frame: Arc::new(frame) }
     }
 
     fn cover_regions(&mut self, frame: &mut Frame, seq: u64, regions: &[Region]) {

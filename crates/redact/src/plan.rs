@@ -46,6 +46,8 @@ impl fmt::Display for Reason {
 #[derive(Debug)]
 pub struct RedactionPlan {
     pub(crate) size: Size,
+    /// `seq` of the first frame; 0 but for pieces of a live video.
+    pub(crate) first: u64,
     pub(crate) policy: Policy,
     /// The stream's own; a frame in another one is a mismatch.
     pub(crate) base: Option<TimeBase>,
@@ -88,7 +90,8 @@ impl RedactionPlan {
     }
 
     fn cover(&self, seq: u64, pts: Pts, size: Size) -> Result<Cover, Reason> {
-        let at = usize::try_from(seq).map_err(|_| Reason::NotInPlan)?;
+        let place = seq.checked_sub(self.first).ok_or(Reason::NotInPlan)?;
+        let at = usize::try_from(place).map_err(|_| Reason::NotInPlan)?;
         let entry = self.frames.get(at).ok_or(Reason::NotInPlan)?;
         if size != self.size || pts.ticks != entry.ticks || Some(pts.base) != self.base {
             return Err(Reason::Mismatch);
@@ -223,7 +226,7 @@ pub enum Cover {
 }
 
 /// What to cover in one frame, good for the frame with this time and size only.
-/// Made by [`RedactionPlan::for_frame`].
+/// Made by [`RedactionPlan::for_frame`], or by [`FramePlan::whole`], which shows nothing.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FramePlan {
     pub(crate) seq: u64,
@@ -233,6 +236,11 @@ pub struct FramePlan {
 }
 
 impl FramePlan {
+    /// The whole frame is covered, whatever is in it.
+    pub fn whole(seq: u64, pts: Pts, size: Size, reason: Reason) -> Self {
+        Self { seq, pts, size, cover: Cover::All(reason) }
+    }
+
     /// Place of the frame in decoding output order.
     pub fn seq(&self) -> u64 {
         self.seq

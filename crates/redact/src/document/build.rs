@@ -50,7 +50,16 @@ impl PlanDocument {
         let shown = self.shown();
         let boxes = place_boxes(&mut frames, &tracks, &shown);
         let gops = cleared::place(&frames, base, gops);
-        Ok(RedactionPlan { size: document.size(), policy, base, frames, boxes, gops, shown })
+        Ok(RedactionPlan {
+            size: document.size(),
+            first: 0,
+            policy,
+            base,
+            frames,
+            boxes,
+            gops,
+            shown,
+        })
     }
 
     /// The faces that were followed and still have boxes, without areas drawn by hand. Of their comparisons only the
