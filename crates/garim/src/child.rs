@@ -5,7 +5,9 @@
 //! complete [`Message::Done`] and a clean exit.
 
 use std::collections::VecDeque;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -14,6 +16,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
+use pipeline::live::LiveSpec;
+use pipeline::live::wire::{self, FromChild};
 use pipeline::{
     EnrolSpec, Input, JobSpec, PartSpec, Phase, PhotoSearchSpec, Progress, RemuxSpec, RenderSpec,
     SearchSpec, TrackSpec, VerifySpec,
@@ -53,6 +57,9 @@ pub enum Task {
     Probe {
         input: Input,
     },
+    /// Covers a live channel. The only task that is told more, and says more than its result: what comes after
+    /// it on the pipes is `pipeline::live::wire`.
+    Live(LiveSpec),
 }
 
 /// What a child says.
@@ -117,7 +124,8 @@ fn start(task: &Task) -> Result<Child> {
         .context("the child process cannot be started")?;
     let mut stdin = child.stdin.take().context("the child has no stdin")?;
     // It may hold the key of a sealed original.
-    let task = Zeroizing::new(serde_json::to_vec(task)?);
+    let mut task = Zeroizing::new(serde_json::to_vec(task)?);
+    task.push(b'\n');
     stdin.write_all(&task).context("the child does not listen")?;
     Ok(child)
 }
@@ -236,9 +244,13 @@ fn died(status: ExitStatus, words: &[String]) -> anyhow::Error {
 /// The child's side: reads its task, does it, says how it went. The result is also its exit code.
 pub fn serve() -> Result<bool> {
     harden()?;
-    let mut text = Zeroizing::new(String::new());
-    io::stdin().take(MAX_TASK).read_to_string(&mut text)?;
-    let task: Task = serde_json::from_str(&text).context("no task on stdin")?;
+    let mut input = BufReader::new(io::stdin());
+    let mut text = Zeroizing::new(Vec::new());
+    input.by_ref().take(MAX_TASK).read_until(b'\n', &mut text)?;
+    let task: Task = serde_json::from_slice(&text).context("no task on stdin")?;
+    if let Task::Live(spec) = task {
+        return live(&spec, Box::new(input));
+    }
     let tell = |message: &Message| -> Result<()> {
         let mut line = serde_json::to_vec(message)?;
         line.push(b'\n');
@@ -252,6 +264,18 @@ pub fn serve() -> Result<bool> {
         Ok(result) => tell(&Message::Done { result }).map(|()| true),
         Err(e) => tell(&Message::Failed { message: format!("{e:#}") }).map(|()| false),
     }
+}
+
+/// Covers a live channel until the parent says stop, or is gone.
+fn live(spec: &LiveSpec, input: Box<dyn Read + Send>) -> Result<bool> {
+    // Not through the standard library's line buffer: parts are megabytes.
+    let mut output = BufWriter::new(File::from(io::stdout().as_fd().try_clone_to_owned()?));
+    let ended = pipeline::live::live(spec, input, &mut output);
+    if let Err(e) = &ended {
+        let message = FromChild::Failed { message: e.to_string() };
+        wire::write(&mut output, &message, &[])?;
+    }
+    Ok(ended.is_ok())
 }
 
 /// Dies with its parent, and leaves no core dump: it would hold raw frames.
@@ -278,6 +302,7 @@ fn work(task: &Task, tell: &mut dyn FnMut(Progress)) -> Result<serde_json::Value
         Task::Search(spec) => serde_json::to_value(pipeline::search(spec, tell)?)?,
         Task::SearchPhoto(spec) => serde_json::to_value(pipeline::search_photo(spec)?)?,
         Task::Remux(spec) => serde_json::to_value(pipeline::remux(spec, tell)?)?,
+        Task::Live(_) => bail!("a live channel has no single result"),
         Task::Probe { input } => serde_json::to_value(media::probe(input.open()?)?)?,
         Task::Convert { input, output } => {
             let mut last = Instant::now();

@@ -126,8 +126,9 @@ impl Scaler {
             source_strides[i] = plane.stride as i32;
         }
         // Even, so that chroma lies where luma does.
-        let left = (to.size.width.saturating_sub(inner.width) / 2 & !1) as usize;
-        let top = (to.size.height.saturating_sub(inner.height) / 2 & !1) as usize;
+        let even = |room: u32| (room / 2) as usize & !1;
+        let left = even(to.size.width.saturating_sub(inner.width));
+        let top = even(to.size.height.saturating_sub(inner.height));
         let mut target = [ptr::null_mut(); 4];
         let mut strides = [0i32; 4];
         let format = to.format;

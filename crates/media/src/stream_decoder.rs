@@ -151,6 +151,11 @@ impl StreamDecoder {
         Ok(Decoded { frame, intact, duration: 0, starts_group: false })
     }
 
+    /// How many pictures may be shown before one that was decoded before them.
+    pub fn reorder_depth(&self) -> usize {
+        usize::try_from(self.context.get().has_b_frames).unwrap_or(0)
+    }
+
     /// Frames a second as the parameter sets have it, once a picture was decoded; `None`: they do not say.
     pub fn frame_rate(&self) -> Option<(u32, u32)> {
         let rate = self.context.get().framerate;

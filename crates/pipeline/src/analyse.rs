@@ -258,7 +258,7 @@ pub(crate) fn next_frame(reader: &mut Reader) -> Result<Option<Decoded>, JobErro
 
 /// Notices new scenes while the frames go by, by their thumbnails.
 #[derive(Default)]
-struct Scenes {
+pub(crate) struct Scenes {
     first: Option<Thumbnail>,
     last: Option<Thumbnail>,
     recent: Vec<f32>,
@@ -266,7 +266,7 @@ struct Scenes {
 
 impl Scenes {
     /// How much the frame differs from the one before, and whether a scene may begin with it.
-    fn next(&mut self, frame: &Frame) -> Result<(f32, bool), JobError> {
+    pub(crate) fn next(&mut self, frame: &Frame) -> Result<(f32, bool), JobError> {
         let now = thumbnail::thumbnail(frame)?;
         let difference = self.last.as_ref().map(|last| thumbnail::difference(last, &now));
         self.first.get_or_insert(now);
@@ -329,14 +329,32 @@ fn look_at(
 ) -> Result<Finding, JobError> {
     let mut finding = detector.find(frame, orientation, &look.passes)?;
     if look.identify {
-        finding.sightings = compare(analyst, orientation, frame, &finding)?;
+        finding.sightings = compare(analyst.known(), orientation, frame, &finding)?;
     }
     Ok(finding)
 }
 
+impl Analyst<'_> {
+    pub(crate) fn known(&self) -> Known<'_> {
+        let recognizer = self.recognizer.as_ref();
+        Known { gallery: self.gallery, recognizer, ranked: self.ranked }
+    }
+}
+
+/// Whom faces are compared with.
+#[derive(Clone, Copy)]
+pub(crate) struct Known<'a> {
+    /// The people.
+    pub(crate) gallery: &'a Gallery,
+    /// `None` when there is nobody.
+    pub(crate) recognizer: Option<&'a Mutex<Box<dyn Recognizer>>>,
+    /// How many are named for each face, most similar first; at least 1.
+    pub(crate) ranked: usize,
+}
+
 /// Compares the largest faces with the gallery. A stranger's embedding lives only in here.
 pub(crate) fn compare(
-    analyst: &Analyst<'_>,
+    known: Known<'_>,
     orientation: Orientation,
     frame: &Frame,
     finding: &Finding,
@@ -352,7 +370,7 @@ pub(crate) fn compare(
     faces.sort_by(|&a, &b| width(b).total_cmp(&width(a)));
     faces.truncate(MAX_COMPARED);
     let mut sightings = Vec::new();
-    let Some(recognizer) = &analyst.recognizer else { return Ok(sightings) };
+    let Some(recognizer) = known.recognizer else { return Ok(sightings) };
     let mut recognizer = recognizer.lock().map_err(|_| JobError::Panicked("detect"))?;
     for face in faces {
         let embedding = match recognizer.embed(frame, orientation, &finding.faces[face]) {
@@ -361,7 +379,7 @@ pub(crate) fn compare(
             Err(vision::Error::BadLandmarks) => continue,
             Err(e) => return Err(e.into()),
         };
-        let ranked = analyst.gallery.ranked(&embedding, analyst.ranked);
+        let ranked = known.gallery.ranked(&embedding, known.ranked);
         sightings.extend(ranked.into_iter().map(|(person, similarity)| Sighting {
             face,
             person,

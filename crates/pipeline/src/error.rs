@@ -31,6 +31,9 @@ pub enum JobError {
     /// A picture of uncovered faces, of an original that is sealed so that none is on a disk.
     #[error("{}: is sealed, so no contact sheet is made of it: it would show faces uncovered", .0.display())]
     SheetOfSealed(PathBuf),
+    /// The other end of a live channel's pipe.
+    #[error(transparent)]
+    Pipe(crate::live::wire::WireError),
     /// A still picture could not be read or written.
     #[error("{}: {why}", path.display())]
     Picture {

@@ -10,6 +10,7 @@
 //! parts:   both, cut at IDR pictures, each part in a process of its own
 //! search:  the first pass of analyse -> lines of faces
 //! remux:   demux -> mux, of sealed originals
+//! live:    decode -> detect -> plan -> paint -> encode, on a clock, see [`live`]
 //! verify:  decode both files -> detect and compare (one worker a core) -> VerifyReport
 //! ```
 
@@ -20,6 +21,7 @@ mod error;
 mod input;
 mod job;
 mod kept;
+pub mod live;
 mod parts;
 mod photo;
 mod poster;

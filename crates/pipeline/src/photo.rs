@@ -138,7 +138,7 @@ pub(crate) fn analyse(
     }
     let mut finding = detector.find(frame, upright, &passes)?;
     finding.faces.retain(|face| face.score >= FACE_SCORE);
-    finding.sightings = compare(analyst, upright, frame, &finding)?;
+    finding.sightings = compare(analyst.known(), upright, frame, &finding)?;
     let mut tracks: Vec<Track> = Vec::new();
     for (i, face) in finding.faces.iter().enumerate() {
         let sightings = finding.sightings.iter().filter(|s| s.face == i);

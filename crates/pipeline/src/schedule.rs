@@ -88,18 +88,7 @@ struct Due {
 
 impl Schedule {
     pub(crate) fn new(speed: Speed, picture: Size, identify: bool) -> Self {
-        let thorough = Periods { base: 1, fine: 2, second: 5 };
-        let (periods, steady) = match speed {
-            Speed::Fast => (
-                Periods { base: 2, fine: 10, second: 30 },
-                Periods { base: 2, fine: 20, second: 60 },
-            ),
-            Speed::Balanced => (
-                Periods { base: 1, fine: 5, second: 15 },
-                Periods { base: 2, fine: 10, second: 30 },
-            ),
-            Speed::Thorough => (thorough, thorough),
-        };
+        let (periods, steady) = periods(speed);
         Self {
             periods,
             steady,
@@ -114,6 +103,17 @@ impl Schedule {
             looked: None,
             skipped: 0,
         }
+    }
+
+    /// From the next frame on it is as thorough as that.
+    pub(crate) fn set_speed(&mut self, speed: Speed) {
+        (self.periods, self.steady) = periods(speed);
+        self.coarse = speed == Speed::Fast;
+    }
+
+    /// Whether there is anybody to compare faces with, from the next frame on.
+    pub(crate) fn identify(&mut self, anybody: bool) {
+        self.identify = anybody;
     }
 
     /// What to do with frame `seq` at `pts`. `next`: the time of the frame after it, if there is
@@ -187,6 +187,20 @@ impl Schedule {
             self.identity = Some(pts);
         }
         due
+    }
+}
+
+/// How often passes run, and how often while nothing changes.
+fn periods(speed: Speed) -> (Periods, Periods) {
+    let thorough = Periods { base: 1, fine: 2, second: 5 };
+    match speed {
+        Speed::Fast => {
+            (Periods { base: 2, fine: 10, second: 30 }, Periods { base: 2, fine: 20, second: 60 })
+        }
+        Speed::Balanced => {
+            (Periods { base: 1, fine: 5, second: 15 }, Periods { base: 2, fine: 10, second: 30 })
+        }
+        Speed::Thorough => (thorough, thorough),
     }
 }
 
