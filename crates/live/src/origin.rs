@@ -175,6 +175,7 @@ impl Origin {
         let Ok(_waits) = self.waiting.try_acquire() else {
             return Response::refusal(Status::Unavailable, "too many requests wait: try again");
         };
+        // Before the next look, so that no change is missed between looking and waiting.
         let mut changed = self.changed.subscribe();
         let found = async {
             loop {

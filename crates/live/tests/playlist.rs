@@ -81,12 +81,6 @@ media/seg-2.m4s
 #EXT-X-DISCONTINUITY
 #EXT-X-MAP:URI=\"media/init-2.mp4\"
 #EXT-X-PROGRAM-DATE-TIME:2026-07-01T12:00:06.006Z
-#EXT-X-PART:DURATION=0.333667,URI=\"media/part-3.0.m4s\",INDEPENDENT=YES
-#EXT-X-PART:DURATION=0.333667,URI=\"media/part-3.1.m4s\"
-#EXT-X-PART:DURATION=0.333667,URI=\"media/part-3.2.m4s\"
-#EXT-X-PART:DURATION=0.333667,URI=\"media/part-3.3.m4s\"
-#EXT-X-PART:DURATION=0.333667,URI=\"media/part-3.4.m4s\"
-#EXT-X-PART:DURATION=0.333667,URI=\"media/part-3.5.m4s\"
 #EXTINF:2.002000,
 media/seg-3.m4s
 #EXT-X-PROGRAM-DATE-TIME:2026-07-01T12:00:08.008Z
@@ -148,6 +142,29 @@ fn a_delta_leaves_out_what_is_before_the_skip_boundary() {
     let (head, tail) = full.split_once("#EXT-X-MAP:URI=\"init-0.mp4\"\n").unwrap();
     let (_, tail) = tail.split_once("seg-1.m4s\n").unwrap();
     assert_eq!(delta, format!("{head}#EXT-X-SKIP:SKIPPED-SEGMENTS=2\n{tail}"));
+
+    // A discontinuity is not left out, nor what is behind it.
+    let mut playlist = Playlist::new(Settings { window: 9, ..settings() }, "").unwrap();
+    for (n, part) in parts(50).enumerate() {
+        if n == 0 || n == 6 {
+            playlist.map(Bytes::from_static(b"init")).unwrap();
+        }
+        playlist.part(part).unwrap();
+    }
+    let delta = playlist.text(true);
+    assert!(delta.contains("SKIPPED-SEGMENTS=1\n#EXT-X-DISCONTINUITY\n"), "{delta}");
+}
+
+/// Frames of 24000/1001 Hz are no whole ticks.
+#[test]
+fn a_segment_is_complete_although_its_times_were_rounded() {
+    let mut playlist = filled(5);
+    let mut last = part(0, 5);
+    last.duration.0 -= 6;
+    playlist.part(last).unwrap();
+    let text = playlist.text(false);
+    assert!(text.contains("#EXTINF:2.001933,\nseg-0.m4s\n"), "{text}");
+    assert!(text.ends_with("URI=\"part-1.0.m4s\"\n"), "{text}");
 }
 
 #[test]
@@ -160,7 +177,9 @@ fn an_ended_playlist_is_complete_and_waits_for_nothing() {
     assert!(!text.contains("PRELOAD-HINT"));
     let far = PlaylistQuery { msn: Some(99), ..PlaylistQuery::default() };
     assert_eq!(playlist.decide(&far), Decision::Ready);
-    assert_eq!(playlist.media("part-1.2.m4s"), Media::NotFound);
+    for name in ["part-1.2.m4s", "part-2.0.m4s"] {
+        assert_eq!(playlist.media(name), Media::NotFound, "{name}");
+    }
     assert_eq!(playlist.part(part(2, 0)), Err(PlaylistError::Ended));
     assert_eq!(playlist.map(Bytes::from_static(b"x")), Err(PlaylistError::Ended));
 
@@ -387,10 +406,17 @@ fn memory_is_bounded() {
     let text = playlist.text(false);
     assert!(text.contains("#EXT-X-MEDIA-SEQUENCE:5\n"), "{text}");
     assert_eq!(playlist.media("seg-4.m4s"), Media::Gone);
+    // There would be room without those four.
     let mut big = part(10, 0);
-    big.media = Bytes::from(vec![0; 400]);
-    let full = PlaylistError::Full { name: "part-10.0.m4s".to_owned(), bytes: 400, max: 320 };
+    big.media = Bytes::from(vec![0; 200]);
+    let full = PlaylistError::Full { name: "part-10.0.m4s".to_owned(), bytes: 200, max: 320 };
     assert_eq!(playlist.part(big), Err(full));
+    // What no segment needs any more does not count, nor what none ever needed.
+    for msn in 10..200 {
+        playlist.map(Bytes::from_static(b"never used")).unwrap();
+        playlist.map(Bytes::from_static(b"used")).unwrap();
+        playlist.part(part(msn, 0)).unwrap();
+    }
 }
 
 #[test]

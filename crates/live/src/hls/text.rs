@@ -12,7 +12,7 @@ const SKIP_UNTIL: u64 = 6;
 const HOLD_BACK: u64 = 3;
 /// How far from the end players begin, in part targets; at least two, should be three.
 const PART_HOLD_BACK: u64 = 3;
-/// Parts are listed in the last target durations only.
+/// Parts are listed in so many last target durations only (section 6.2.2).
 const PARTS_UNTIL: u64 = 3;
 
 /// `text`, if it may stand between quotes in a playlist.
@@ -43,7 +43,6 @@ impl Playlist {
         let mut left: Duration90k = self.listed().map(|(_, segment)| segment.duration).sum();
         let mut init = None;
         for (index, (msn, segment)) in self.listed().enumerate() {
-            left = left - segment.duration;
             if index >= skipped {
                 if segment.discontinuity {
                     out.push_str("#EXT-X-DISCONTINUITY\n");
@@ -52,8 +51,9 @@ impl Playlist {
                     let name = media::init_name(segment.init);
                     writeln!(out, "#EXT-X-MAP:URI=\"{}{name}\"", self.prefix)?;
                 }
-                self.write_segment(out, msn, segment, left < seconds(PARTS_UNTIL * target))?;
+                self.write_segment(out, msn, segment, left <= seconds(PARTS_UNTIL * target))?;
             }
+            left = left - segment.duration;
             init = Some(segment.init);
         }
         if self.ended {
@@ -102,7 +102,7 @@ impl Playlist {
         if let Some(first) = segment.parts.first() {
             writeln!(out, "#EXT-X-PROGRAM-DATE-TIME:{:.3}", first.program_date_time)?;
         }
-        // All of a segment or none, because players count them.
+        // Of a segment all or none, because players count them.
         for (index, part) in segment.parts.iter().enumerate().filter(|_| parts) {
             let name = media::part_name(msn, index);
             let independent = if part.independent { ",INDEPENDENT=YES" } else { "" };
