@@ -51,7 +51,7 @@ impl Playlist {
                     let name = media::init_name(segment.init);
                     writeln!(out, "#EXT-X-MAP:URI=\"{}{name}\"", self.prefix)?;
                 }
-                self.write_segment(out, msn, segment, left <= seconds(PARTS_UNTIL * target))?;
+                self.write_segment(out, msn, segment, left < seconds(PARTS_UNTIL * target))?;
             }
             left = left - segment.duration;
             init = Some(segment.init);
