@@ -78,6 +78,18 @@ id! {
     /// A key to the HTTP API. Tells nothing of its secret.
     KeyId
 }
+id! {
+    /// A live channel. It may have been another user's before.
+    ChannelId
+}
+id! {
+    /// One time that a channel was live, from its start to its stop. Live and stored addresses hold it.
+    SessionId
+}
+id! {
+    /// A process that runs live channels.
+    ServerId
+}
 
 #[cfg(test)]
 mod tests {

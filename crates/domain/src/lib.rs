@@ -15,8 +15,8 @@ pub use frame::{Color, Frame, FramePool, Matrix, PixelFormat, Plane, Range};
 pub use geometry::{Orientation, Point, Rect, Size};
 pub use gop::Gop;
 pub use ids::{
-    CollectionId, ConsentId, DeliveryId, EventId, JobId, KeyId, PersonId, PhotoId, VideoId,
-    WebhookId,
+    ChannelId, CollectionId, ConsentId, DeliveryId, EventId, JobId, KeyId, PersonId, PhotoId,
+    ServerId, SessionId, VideoId, WebhookId,
 };
 pub use time::{Pts, TimeBase};
 pub use track::{

@@ -42,6 +42,16 @@ pub enum Action {
     CreateKey,
     /// An API key was taken back.
     RevokeKey,
+    /// A session of a channel was started.
+    StartLive,
+    /// It was stopped.
+    StopLive,
+    /// A channel has a new stream key.
+    RotateStreamKey,
+    /// The whole picture of a channel is covered, or is so no longer.
+    CoverAll,
+    /// A channel was deleted.
+    DeleteChannel,
 }
 
 impl Action {
@@ -58,6 +68,11 @@ impl Action {
             Self::DeleteVideo => "delete_video",
             Self::CreateKey => "create_key",
             Self::RevokeKey => "revoke_key",
+            Self::StartLive => "start_live",
+            Self::StopLive => "stop_live",
+            Self::RotateStreamKey => "rotate_stream_key",
+            Self::CoverAll => "cover_all",
+            Self::DeleteChannel => "delete_channel",
         }
     }
 }

@@ -50,6 +50,9 @@ const TABLES: &[&str] = &[
     "event_head",
     "webhooks",
     "deliveries",
+    "channels",
+    "sessions",
+    "live_servers",
 ];
 
 /// Tables that a new database has rows in, and how many of them say that something happened.

@@ -68,21 +68,32 @@ pub enum Topic {
     Jobs,
     /// Something happened.
     Events,
+    /// A channel was started, stopped, or changed in another way.
+    Channels,
+}
+
+impl Topic {
+    const ALL: [Self; 3] = [Self::Jobs, Self::Events, Self::Channels];
 }
 
 /// Counters that go up when something changes.
 struct Topics {
     jobs: watch::Sender<u64>,
     events: watch::Sender<u64>,
+    channels: watch::Sender<u64>,
 }
 
 impl Topics {
-    fn bump(&self, topic: Topic) {
-        let counter = match topic {
+    fn of(&self, topic: Topic) -> &watch::Sender<u64> {
+        match topic {
             Topic::Jobs => &self.jobs,
             Topic::Events => &self.events,
-        };
-        counter.send_modify(|n| *n += 1);
+            Topic::Channels => &self.channels,
+        }
+    }
+
+    fn bump(&self, topic: Topic) {
+        self.of(topic).send_modify(|n| *n += 1);
     }
 }
 
@@ -91,6 +102,7 @@ impl Topic {
         match self {
             Self::Jobs => "jobs",
             Self::Events => "events",
+            Self::Channels => "channels",
         }
     }
 }
@@ -115,7 +127,8 @@ impl Store {
         if key_check(&pool).await? != Some(check) {
             return Err(Error::WrongKey);
         }
-        let topics = Topics { jobs: watch::Sender::new(0), events: watch::Sender::new(0) };
+        let counter = || watch::Sender::new(0);
+        let topics = Topics { jobs: counter(), events: counter(), channels: counter() };
         Ok(Self {
             pool,
             writer,
@@ -146,10 +159,7 @@ impl Store {
     /// A counter that goes up whenever something of `topic` changed in this process, and where [`Store::listen`]
     /// runs, in any. With SQLite, other processes are not heard: look now and then as well.
     pub fn changes(&self, topic: Topic) -> watch::Receiver<u64> {
-        match topic {
-            Topic::Jobs => self.woken.jobs.subscribe(),
-            Topic::Events => self.woken.events.subscribe(),
-        }
+        self.woken.of(topic).subscribe()
     }
 
     /// Hears what other processes change. Ends only with an error, and at once without Postgres.
@@ -161,14 +171,13 @@ impl Store {
         let mut listener = PgListener::connect(url).await?;
         listener.listen(CHANNEL).await?;
         // What was missed while nobody listened.
-        self.woken.bump(Topic::Jobs);
-        self.woken.bump(Topic::Events);
+        Topic::ALL.into_iter().for_each(|topic| self.woken.bump(topic));
         loop {
             // `None`: the connection was lost and made again, and nobody knows what was said meanwhile.
             let heard = listener.try_recv().await?;
             let is_meant =
                 |topic: &Topic| heard.as_ref().is_none_or(|h| h.payload() == topic.name());
-            let topics = [Topic::Jobs, Topic::Events].into_iter().filter(is_meant);
+            let topics = Topic::ALL.into_iter().filter(is_meant);
             topics.for_each(|topic| self.woken.bump(topic));
         }
     }

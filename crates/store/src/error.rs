@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use domain::{JobId, PersonId, VideoId};
+use domain::{ChannelId, JobId, PersonId, VideoId};
 use sqlx::migrate::MigrateError;
 
-use crate::Standing;
+use crate::{ChannelState, Standing};
 
 /// Errors of this library. None of them carries keys, pictures or templates.
 #[derive(Debug, thiserror::Error)]
@@ -51,8 +51,8 @@ pub enum Error {
         /// Why not.
         standing: Standing,
     },
-    /// The job is somebody else's by now, or over.
-    #[error("the job was taken over by another worker, or is over")]
+    /// The job or channel is somebody else's by now, or over.
+    #[error("the job or channel was taken over by another process, or is over")]
     Fenced,
     /// A part of an upload does not begin where the last one ended.
     #[error("the next part must begin at byte {expected}")]
@@ -84,6 +84,32 @@ pub enum Error {
         video: VideoId,
         /// The job.
         job: JobId,
+    },
+    /// There are as many channels as there may be, and none of them is free.
+    #[error("{in_use} of {limit} channels are in use: stop one")]
+    ChannelLimit {
+        /// Channels that there may be.
+        limit: u32,
+        /// Channels that are in use.
+        in_use: u32,
+    },
+    /// The servers that are alive cannot run another channel.
+    #[error(
+        "the servers can run {capacity} channels, and run {in_use}: stop one, or add a server that runs live channels"
+    )]
+    NoCapacity {
+        /// Channels that the servers can run.
+        capacity: u32,
+        /// Channels that are in use.
+        in_use: u32,
+    },
+    /// A channel is in a state that does not allow this.
+    #[error("channel {channel} is {}: try again when that is over", .state.name())]
+    ChannelBusy {
+        /// The channel.
+        channel: ChannelId,
+        /// Where it is.
+        state: ChannelState,
     },
     /// The server's key is missing, malformed, or readable by others.
     #[error("the server's key {}: {why}", .path.as_ref().map_or("in GARIM_SERVER_KEY".into(), |p| p.display().to_string()))]

@@ -1,4 +1,4 @@
-//! What outlives a process of Garim: people, their consent, sealed templates, the audit log, objects.
+//! What outlives a process of Garim: people, their consent, sealed templates, the audit log, objects, live channels.
 //!
 //! What belongs here: tables and the rules that must hold in one transaction (no template without
 //! consent, no change without its entry in the log), and the sealing of what is secret.
@@ -7,6 +7,7 @@
 
 mod audit;
 mod backup;
+mod channels;
 mod consent;
 mod db;
 mod error;
@@ -26,6 +27,11 @@ mod webhooks;
 
 pub use audit::{Action, Chain, Entry};
 pub use backup::{BackedUp, BackupKey, Restored, restore};
+pub use channels::{
+    Asked, Changes, Channel, ChannelFence, ChannelState, Claimed, Ingest, Lease, NewChannel,
+    NewLive, Orders, Playback, Policy, Protection, Recorded, RecordingPolicy, RecordingState,
+    Session, Started, StreamKey, live_folder, recording_folder,
+};
 pub use consent::{Consent, NewConsent, Scope, Standing};
 pub use db::{Location, Store, Topic};
 pub use error::Error;

@@ -70,6 +70,10 @@ async fn fill(store: &Store) {
         expires_at: None,
     };
     store.create_key(&new, "test", at(0)).await.unwrap();
+    let hour = jiff::SignedDuration::from_hours(1);
+    store.offer_capacity(domain::ServerId::new(0), 1, hour, at(0)).await.unwrap();
+    let live = store::NewLive { owner: USER.into(), collection: None, limit: 5 };
+    store.start_live(&live, "test", at(0)).await.unwrap();
 }
 
 /// Every row of every table as text that is the same in both kinds of database.
@@ -89,6 +93,9 @@ async fn contents(raw: &AnyPool) -> Vec<String> {
         ("jobs", "id, owner, kind, video, work, state, attempt, worker, lease_until, progress"),
         ("events", "seq, id, owner, type, subject, at, data"),
         ("event_head", "id, seq"),
+        ("channels", "id, owner, state, policy, key_hash, sealed_key, session, claim, lease_until"),
+        ("sessions", "id, channel, owner, started_at, playback, recording, segments"),
+        ("live_servers", "id, slots, lease_until"),
         ("users", "name, quota_bytes, retention_days, created_at"),
         ("api_keys", "id, hash, owner, scopes, label, created_at, expires_at, revoked_at"),
     ] {
