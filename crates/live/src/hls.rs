@@ -159,14 +159,13 @@ impl Playlist {
     /// # Errors
     /// [`PlaylistError::Ended`], [`PlaylistError::Empty`] and [`PlaylistError::Full`].
     pub fn map(&mut self, init: Bytes) -> Result<(), PlaylistError> {
-        let name = || media::init_name(self.next_init);
+        let name = media::init_name(self.next_init);
         if self.ended {
             return Err(PlaylistError::Ended);
         }
         if init.is_empty() {
-            return Err(PlaylistError::Empty { name: name() });
+            return Err(PlaylistError::Empty { name });
         }
-        let name = name();
         self.make_room(init.len(), name)?;
         self.complete_segment();
         // One that no segment needed was never listed.

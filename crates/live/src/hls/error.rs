@@ -77,7 +77,7 @@ pub enum PlaylistError {
         name: String,
         /// How many bytes it has.
         bytes: usize,
-        /// [`Settings::max_bytes`].
+        /// [`max_bytes`](super::Settings::max_bytes).
         max: usize,
     },
 }
