@@ -17,7 +17,7 @@ help:
 	@echo 'make setup           install what is missing, build, fetch models and footage'
 	@echo 'make demo            cover everyone but one man in a clip of two people, into demo-out/'
 	@echo 'make test            set up, then every check and test (cargo xtask ci)'
-	@echo 'make fuzz            feed the reader of plans with broken ones for a minute'
+	@echo 'make fuzz            feed the reader of plans, and the one of RTMP, with broken ones for a minute each'
 	@echo 'make build           build target/release/garim'
 	@echo 'make bench           measure Garim, deface, ffmpeg and the server, into docs/BENCHMARKS.md (45 minutes)'
 	@echo 'make bench-quick     a part of it, into .garim/bench/quick.md (5 minutes)'
@@ -45,9 +45,11 @@ test: setup
 # Without a sanitizer: the code under test has no unsafe block, and stable Rust is enough.
 fuzz:
 	@command -v cargo-fuzz >/dev/null || cargo install --locked cargo-fuzz@0.13.1
-	@mkdir -p fuzz/corpus/plan
+	@mkdir -p fuzz/corpus/plan fuzz/corpus/rtmp
 	@cargo fuzz run --fuzz-dir fuzz --sanitizer none plan fuzz/corpus/plan fuzz/seeds/plan -- \
 	    -max_total_time=60 -max_len=16384 -dict=fuzz/plan.dict -print_final_stats=1
+	@cargo fuzz run --fuzz-dir fuzz --sanitizer none rtmp fuzz/corpus/rtmp fuzz/seeds/rtmp -- \
+	    -max_total_time=60 -max_len=8192 -dict=fuzz/rtmp.dict -print_final_stats=1
 
 demo: setup
 	@mkdir -p demo-out

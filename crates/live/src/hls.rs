@@ -43,7 +43,7 @@ const ROUNDING: Duration90k = Duration90k(90);
 /// What a playlist promises.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// How long a segment is; none is longer. At least half a second, at most a minute.
+    /// No segment is longer. At least half a second, at most a minute.
     pub segment_target: Duration90k,
     /// No part is longer (`PART-TARGET`). At most the segment target.
     pub part_target: Duration90k,
@@ -104,6 +104,8 @@ pub struct Playlist {
     /// Those that kept segments need, and the current one at the end.
     inits: VecDeque<(u64, Bytes)>,
     next_init: u64,
+    /// How long a segment is before another one starts.
+    segment: Duration90k,
     /// All that are kept. Only the last may be open.
     segments: VecDeque<Segment>,
     /// Number of the first kept segment.
@@ -144,6 +146,7 @@ impl Playlist {
             prefix: text::quotable(prefix)?.to_owned(),
             inits: VecDeque::new(),
             next_init: 0,
+            segment: Duration90k::ZERO,
             segments: VecDeque::new(),
             first: 0,
             unlisted: 0,
@@ -153,12 +156,13 @@ impl Playlist {
         })
     }
 
-    /// From here on parts need this initialisation section (`ftyp`, `moov`). Except for the first,
-    /// that is a discontinuity, and the segment that is open is complete as it is.
+    /// From here on parts need this initialisation section (`ftyp`, `moov`), and a segment is complete
+    /// when it is as long as `segment`. Except for the first, that is a discontinuity, and the segment
+    /// that is open is complete as it is.
     ///
     /// # Errors
     /// [`PlaylistError::Ended`], [`PlaylistError::Empty`] and [`PlaylistError::Full`].
-    pub fn map(&mut self, init: Bytes) -> Result<(), PlaylistError> {
+    pub fn map(&mut self, init: Bytes, segment: Duration90k) -> Result<(), PlaylistError> {
         let name = media::init_name(self.next_init);
         if self.ended {
             return Err(PlaylistError::Ended);
@@ -168,6 +172,7 @@ impl Playlist {
         }
         self.make_room(init.len(), name)?;
         self.complete_segment();
+        self.segment = segment;
         // One that no segment needed was never listed.
         let used = self.segments.back().map(|segment| segment.init);
         if let Some((_, unused)) = self.inits.pop_back_if(|(number, _)| used != Some(*number)) {
@@ -201,7 +206,7 @@ impl Playlist {
         if let Some(segment) = self.segments.back_mut() {
             segment.duration = segment.duration + part.duration;
             segment.parts.push(part);
-            if segment.duration + ROUNDING >= self.settings.segment_target {
+            if segment.duration + ROUNDING >= self.segment {
                 self.complete_segment();
             }
         }

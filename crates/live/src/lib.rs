@@ -5,15 +5,26 @@
 //! [`origin`]). What never does: pictures being decoded, covered or encoded in this process, bytes
 //! of RTMP being parsed, HTTP routes, SQL.
 //!
-//! The origin exists; the rest is to come. It is given finished CMAF fragments and looks at none of
-//! their bytes:
-//!
 //! ```text
-//! child ── init, parts ──► origin::Origin ─► hls::Playlist        what may be asked for, no clock
-//!                              │    ▲
-//!                              ▼    └── viewers: a playlist, a segment, a part that comes next
-//!                          Response ──► HTTP, elsewhere
+//! publisher ─► ingest ─► channel ─► child          media, by a pipe
+//!                          │ ▲         │
+//!                desk ─────┘ └─────────┘ parts     covered and encoded; nobody here looks into them
+//!    (claims, beats)       ├─► origin ─► viewers   a playlist, a segment, a part that comes next
+//!                          └─► recorder ─► objects
 //! ```
 
 pub mod hls;
 pub mod origin;
+
+mod channel;
+mod child;
+mod desk;
+mod ingest;
+mod people;
+mod recorder;
+
+pub use channel::Shared;
+pub use child::Spawn;
+pub use desk::Desk;
+pub use ingest::listen;
+pub use recorder::{Segment, all};

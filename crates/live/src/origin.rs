@@ -15,7 +15,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use tokio::sync::{Semaphore, watch};
 
-use crate::hls::{Decision, Media, Part, Playlist, PlaylistError, PlaylistQuery};
+use crate::hls::{Decision, Duration90k, Media, Part, Playlist, PlaylistError, PlaylistQuery};
 
 /// A usual limit of requests that wait at once in one session.
 pub const WAITING_LIMIT: usize = 2000;
@@ -111,8 +111,8 @@ impl Origin {
     ///
     /// # Errors
     /// Those of [`Playlist::map`].
-    pub fn map(&self, init: Bytes) -> Result<(), PlaylistError> {
-        self.change(|playlist| playlist.map(init))
+    pub fn map(&self, init: Bytes, segment: Duration90k) -> Result<(), PlaylistError> {
+        self.change(|playlist| playlist.map(init, segment))
     }
 
     /// [`Playlist::part`], for everybody who waits for it.

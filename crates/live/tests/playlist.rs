@@ -51,14 +51,14 @@ fn the_first_parts() {
 #[test]
 fn a_long_stream_with_discontinuities() {
     let mut playlist = Playlist::new(settings(), "media/").unwrap();
-    playlist.map(Bytes::from_static(b"slate")).unwrap();
+    playlist.map(Bytes::from_static(b"slate"), settings().segment_target).unwrap();
     playlist.part(part(0, 0)).unwrap();
-    playlist.map(Bytes::from_static(b"one")).unwrap();
+    playlist.map(Bytes::from_static(b"one"), settings().segment_target).unwrap();
     for part in parts(12).skip(6) {
         playlist.part(part).unwrap();
     }
     playlist.part(part(2, 0)).unwrap();
-    playlist.map(Bytes::from_static(b"two")).unwrap();
+    playlist.map(Bytes::from_static(b"two"), settings().segment_target).unwrap();
     for part in parts(38).skip(18) {
         playlist.part(part).unwrap();
     }
@@ -132,7 +132,7 @@ media/seg-5.m4s
 #[test]
 fn a_delta_leaves_out_what_is_before_the_skip_boundary() {
     let mut playlist = Playlist::new(Settings { window: 9, ..settings() }, "").unwrap();
-    playlist.map(Bytes::from_static(b"init")).unwrap();
+    playlist.map(Bytes::from_static(b"init"), settings().segment_target).unwrap();
     for part in parts(50) {
         playlist.part(part).unwrap();
     }
@@ -147,7 +147,7 @@ fn a_delta_leaves_out_what_is_before_the_skip_boundary() {
     let mut playlist = Playlist::new(Settings { window: 9, ..settings() }, "").unwrap();
     for (n, part) in parts(50).enumerate() {
         if n == 0 || n == 6 {
-            playlist.map(Bytes::from_static(b"init")).unwrap();
+            playlist.map(Bytes::from_static(b"init"), settings().segment_target).unwrap();
         }
         playlist.part(part).unwrap();
     }
@@ -181,7 +181,10 @@ fn an_ended_playlist_is_complete_and_waits_for_nothing() {
         assert_eq!(playlist.media(name), Media::NotFound, "{name}");
     }
     assert_eq!(playlist.part(part(2, 0)), Err(PlaylistError::Ended));
-    assert_eq!(playlist.map(Bytes::from_static(b"x")), Err(PlaylistError::Ended));
+    assert_eq!(
+        playlist.map(Bytes::from_static(b"x"), settings().segment_target),
+        Err(PlaylistError::Ended)
+    );
 
     let mut never_began = filled(0);
     never_began.end();
@@ -318,8 +321,11 @@ fn what_breaks_a_promise_is_refused() {
         playlist.part(part(0, 0)),
         Err(PlaylistError::NoInit { name: name("part-0.0.m4s") })
     );
-    assert_eq!(playlist.map(Bytes::new()), Err(PlaylistError::Empty { name: name("init-0.mp4") }));
-    playlist.map(Bytes::from_static(b"init")).unwrap();
+    assert_eq!(
+        playlist.map(Bytes::new(), settings().segment_target),
+        Err(PlaylistError::Empty { name: name("init-0.mp4") })
+    );
+    playlist.map(Bytes::from_static(b"init"), settings().segment_target).unwrap();
     let at_start = name("part-0.0.m4s");
     for (given, error) in [
         (part(0, 1), PlaylistError::NoSegment { name: at_start.clone() }),
@@ -398,7 +404,7 @@ fn settings_that_cannot_be_kept_are_refused() {
 #[test]
 fn memory_is_bounded() {
     let mut playlist = Playlist::new(Settings { max_bytes: 320, ..settings() }, "").unwrap();
-    playlist.map(Bytes::from_static(b"init")).unwrap();
+    playlist.map(Bytes::from_static(b"init"), settings().segment_target).unwrap();
     for mut part in parts(60) {
         part.media = Bytes::from_static(b"0123456789");
         playlist.part(part).unwrap();
@@ -413,8 +419,8 @@ fn memory_is_bounded() {
     assert_eq!(playlist.part(big), Err(full));
     // What no segment needs any more does not count, nor what none ever needed.
     for msn in 10..200 {
-        playlist.map(Bytes::from_static(b"never used")).unwrap();
-        playlist.map(Bytes::from_static(b"used")).unwrap();
+        playlist.map(Bytes::from_static(b"never used"), settings().segment_target).unwrap();
+        playlist.map(Bytes::from_static(b"used"), settings().segment_target).unwrap();
         playlist.part(part(msn, 0)).unwrap();
     }
 }

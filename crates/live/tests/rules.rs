@@ -90,7 +90,7 @@ impl Model {
             ..Settings::new(ticks(shape.segment), ticks(shape.part))
         };
         let mut playlist = Playlist::new(settings, "").unwrap();
-        playlist.map(Bytes::from_static(b"init 0")).unwrap();
+        playlist.map(Bytes::from_static(b"init 0"), ticks(shape.segment)).unwrap();
         (Self { shape: shape.clone(), inits: 1, segments: Vec::new(), frames: 0 }, playlist)
     }
 
@@ -156,7 +156,8 @@ proptest! {
                 Step::Cut => { starts = true; continue }
                 Step::Map => {
                     let init = format!("init {}", model.inits);
-                    playlist.map(init.into()).unwrap();
+                    let segment = Duration90k(shape.segment * shape.frame);
+                    playlist.map(init.into(), segment).unwrap();
                     model.inits += 1;
                     model.cut();
                     if before.is_some() {
@@ -373,7 +374,7 @@ proptest! {
             let before = playlist.text(false);
             let result = if map {
                 inits += 1;
-                playlist.map(part.media)
+                playlist.map(part.media, stream::settings().segment_target)
             } else {
                 playlist.part(part)
             };

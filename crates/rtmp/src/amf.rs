@@ -9,13 +9,10 @@ const TOO_SHORT: Error = Error::Malformed("an AMF value is cut off");
 /// A value. Has no `Debug`: it may hold a stream key.
 pub(crate) enum Value {
     Number(f64),
-    Boolean(bool),
     String(String),
     /// An object, with or without a class, or an ECMA array.
     Object(Vec<(String, Value)>),
-    /// A strict array. Nothing that is read by name is in one.
-    Array,
-    /// Null, undefined, and what has no use here: dates, references, unsupported.
+    /// Null, and what has no use here: booleans, strict arrays, dates, references.
     Null,
 }
 
@@ -83,7 +80,7 @@ impl Reader<'_> {
         // Markers: AMF 2.1.
         Ok(match self.bytes.try_get_u8().map_err(|_| TOO_SHORT)? {
             0 => Value::Number(self.bytes.try_get_f64().map_err(|_| TOO_SHORT)?),
-            1 => Value::Boolean(self.bytes.try_get_u8().map_err(|_| TOO_SHORT)? != 0),
+            1 => self.skip(1)?,
             2 => Value::String(self.string()?),
             3 => self.properties(depth)?,
             5 | 6 | 13 => Value::Null,
@@ -123,7 +120,7 @@ impl Reader<'_> {
         for _ in 0..self.bytes.try_get_u32().map_err(|_| TOO_SHORT)? {
             self.value(depth + 1)?;
         }
-        Ok(Value::Array)
+        Ok(Value::Null)
     }
 
     fn string(&mut self) -> Result<String, Error> {
@@ -159,7 +156,6 @@ pub(crate) fn write(value: &Value, to: &mut Vec<u8>) {
             to.push(0);
             to.extend_from_slice(&number.to_be_bytes());
         }
-        Value::Boolean(boolean) => to.extend_from_slice(&[1, u8::from(*boolean)]),
         Value::String(text) => {
             to.push(2);
             write_text(text, to);
@@ -172,7 +168,7 @@ pub(crate) fn write(value: &Value, to: &mut Vec<u8>) {
             }
             to.extend_from_slice(&[0, 0, 9]);
         }
-        Value::Array | Value::Null => to.push(5),
+        Value::Null => to.push(5),
     }
 }
 

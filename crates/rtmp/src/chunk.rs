@@ -1,6 +1,6 @@
 //! Chunks become messages (RTMP 5.3).
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::output::DEFAULT_CHUNK_SIZE;
 use crate::{Error, Limits};
@@ -160,7 +160,7 @@ impl ChunkReader {
             }
             stream.payload.reserve_exact(capacity - stream.payload.len());
         }
-        stream.payload.extend_from_slice(&input.split_to(size));
+        stream.payload.put(input.take(size));
         if chunk.remaining > size {
             self.current = Some(Chunk { remaining: chunk.remaining - size, ..chunk });
         }

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 
-use crate::amf::{self, Value};
+use crate::amf::Value;
 use crate::chunk::{ChunkReader, Message, kind};
 use crate::command::{self, Command};
 use crate::output::{self, Output};
@@ -15,7 +15,8 @@ const SMALLEST_WINDOW: u32 = 4096;
 
 /// The server's side of one connection. Its owner has the socket and the clock.
 ///
-/// `now` is always the time since the connection was accepted. After an error the connection takes nothing more.
+/// `now` is always the time since the connection was accepted. After an error the connection takes nothing more; what
+/// the publisher is told of it is in the output.
 pub struct Connection {
     limits: Limits,
     state: State,
@@ -47,6 +48,8 @@ enum State {
     Asked,
     /// Media is taken.
     Publishing,
+    /// The publisher said that it is done, and should close. What it sends is dropped.
+    Ended,
     /// It is over.
     Closing,
 }
@@ -76,12 +79,12 @@ impl Connection {
     /// [`Limits::unread`] unparsed ones.
     pub fn receive(&mut self, bytes: &[u8], now: Duration) -> Result<(), Error> {
         self.tick(now)?;
-        if self.is_closing() || bytes.is_empty() {
+        if matches!(self.state, State::Ended | State::Closing) || bytes.is_empty() {
             return Ok(());
         }
         if self.input.len() + bytes.len() > self.limits.unread {
-            self.close();
-            return Err(Error::TooLarge { what: "unread bytes", limit: self.limits.unread });
+            let error = Error::TooLarge { what: "unread bytes", limit: self.limits.unread };
+            return Err(self.fail(error));
         }
         self.input.extend_from_slice(bytes);
         self.last_heard = now;
@@ -93,16 +96,9 @@ impl Connection {
     /// [`Event::Publish`] is answered.
     ///
     /// # Errors
-    /// Any but [`Error::TooSlow`]. For [`Error::Refused`], the status for the publisher is in the output.
+    /// Any but [`Error::TooSlow`].
     pub fn next_event(&mut self) -> Result<Option<Event>, Error> {
-        let event = self.parse();
-        if let Err(error) = &event {
-            if let Error::Refused(rejection) = error {
-                self.output.reject(rejection);
-            }
-            self.close();
-        }
-        event
+        self.parse().map_err(|error| self.fail(error))
     }
 
     /// Lets it publish, in answer to [`Event::Publish`]. Without that, nothing happens.
@@ -140,7 +136,7 @@ impl Connection {
 
     /// When [`tick`](Self::tick) will fail if nothing is received: after [`Limits::silence`] without a byte, and
     /// until the publisher sent its `publish` at [`Limits::publish_within`] whatever it sends. The owner's answer to
-    /// that is due within the silence, too.
+    /// that is due within the silence, too. After [`Event::Unpublish`], the publisher has as long to close.
     pub fn deadline(&self) -> Duration {
         self.due().0
     }
@@ -154,8 +150,7 @@ impl Connection {
         if now < deadline || self.is_closing() {
             return Ok(());
         }
-        self.close();
-        Err(error)
+        Err(self.fail(error))
     }
 
     /// Bytes that are held: unparsed ones, memory of incomplete messages, output. Never more than
@@ -167,18 +162,40 @@ impl Connection {
     fn due(&self) -> (Duration, Error) {
         let Limits { silence, publish_within, .. } = self.limits;
         let silent = self.last_heard.saturating_add(silence);
-        let awaits_publish =
-            !matches!(self.state, State::Asked | State::Publishing | State::Closing);
-        if awaits_publish && publish_within <= silent {
-            let what = "it was connected without publishing";
-            (publish_within, Error::TooSlow { what, limit: publish_within })
-        } else {
-            (silent, Error::TooSlow { what: "it sent nothing", limit: silence })
+        match self.state {
+            State::Ended => {
+                let what = "it ended its stream and stayed connected";
+                (silent, Error::TooSlow { what, limit: silence })
+            }
+            State::Greeting | State::Handshake | State::Open | State::Connected { .. }
+                if publish_within <= silent =>
+            {
+                let what = "it was connected without publishing";
+                (publish_within, Error::TooSlow { what, limit: publish_within })
+            }
+            _ => (silent, Error::TooSlow { what: "it sent nothing", limit: silence }),
         }
     }
 
+    /// Ends it with an error. Whoever got as far as `connect` is told why.
+    fn fail(&mut self, error: Error) -> Error {
+        let connected = !matches!(self.state, State::Greeting | State::Handshake | State::Open);
+        match &error {
+            Error::Refused(rejection) => self.output.reject(rejection),
+            error if connected => self.output.failed(error),
+            _ => {}
+        }
+        self.close();
+        error
+    }
+
     fn close(&mut self) {
-        self.state = State::Closing;
+        self.stop(State::Closing);
+    }
+
+    /// Nothing is parsed from here on.
+    fn stop(&mut self, state: State) {
+        self.state = state;
         self.input = BytesMut::new();
         self.chunks = ChunkReader::new();
     }
@@ -200,7 +217,7 @@ impl Connection {
                     self.state = State::Open;
                     None
                 }
-                State::Asked | State::Closing => return Ok(None),
+                State::Asked | State::Ended | State::Closing => return Ok(None),
                 State::Open | State::Connected { .. } | State::Publishing => {
                     let publishing = matches!(self.state, State::Publishing);
                     self.acknowledge();
@@ -278,13 +295,9 @@ impl Connection {
 
     fn command(&mut self, payload: &[u8]) -> Result<Option<Event>, Error> {
         let (command, transaction) = command::read(payload, &self.limits)?;
-        let result = |output: &mut Output, value| {
-            output.command("_result", transaction, [Value::Null, value]);
-        };
         match (command, &self.state) {
             (Command::Connect { app, tc_url }, State::Open) => {
-                self.output.introduce();
-                self.output.command("_result", transaction, connected());
+                self.output.connected(transaction);
                 self.state = State::Connected { app, tc_url };
             }
             (Command::Connect { .. }, _) => return Err(Error::Malformed("connect came twice")),
@@ -307,39 +320,21 @@ impl Connection {
             (Command::Unpublish, State::Publishing) => {
                 let text = "the stream is no longer published";
                 self.output.status("status", "NetStream.Unpublish.Success", text);
-                self.close();
+                // Not closed: rtmp2sink of GStreamer calls that an error.
+                self.stop(State::Ended);
                 return Ok(Some(Event::Unpublish));
             }
             (Command::CreateStream, _) => {
-                result(&mut self.output, f64::from(output::STREAM).into());
+                self.output.result(transaction, f64::from(output::STREAM).into());
             }
-            (Command::FcPublish, _) => {
-                result(&mut self.output, Value::Null);
-                let text = "publish may follow";
-                let status = output::information("status", "NetStream.Publish.Start", text);
-                self.output.command("onFCPublish", 0.0, [Value::Null, status]);
-            }
-            (Command::Acknowledge, _) => result(&mut self.output, Value::Null),
-            (Command::Unknown, _) if transaction != 0.0 => {
-                let text = "there is no such command";
-                let status = output::information("error", "NetConnection.Call.Failed", text);
-                self.output.command("_error", transaction, [Value::Null, status]);
-            }
+            (Command::FcPublish, _) => self.output.publish_may_follow(transaction),
+            (Command::Acknowledge, _) => self.output.result(transaction, Value::Null),
+            // 0: no answer is wanted.
+            (Command::Unknown, _) if transaction != 0.0 => self.output.no_such_command(transaction),
             (Command::Unpublish | Command::Ignore | Command::Unknown, _) => {}
         }
         Ok(None)
     }
-}
-
-/// What `connect` is answered (RTMP 7.2.1.1). The version is one that old encoders know.
-fn connected() -> [Value; 2] {
-    let mut information =
-        output::information("status", "NetConnection.Connect.Success", "connected");
-    if let Value::Object(properties) = &mut information {
-        properties.push(("objectEncoding".to_owned(), 0.0.into()));
-    }
-    let server = [("fmsVer", "FMS/3,0,1,123".into()), ("capabilities", 31.0.into())];
-    [amf::object(server), information]
 }
 
 /// Says how far it got. The rest may hold the stream key.
@@ -351,6 +346,7 @@ impl fmt::Debug for Connection {
             State::Connected { .. } => "connected",
             State::Asked => "asked to publish",
             State::Publishing => "publishing",
+            State::Ended => "ended",
             State::Closing => "closing",
         };
         f.debug_struct("Connection")

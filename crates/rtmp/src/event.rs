@@ -17,15 +17,16 @@ pub enum Event {
     Video(VideoMessage),
     /// AAC.
     Audio(AudioMessage),
-    /// It is done; the connection is closing. Many publishers just disconnect, so this may never come.
+    /// It is done, and will close the connection; what else it sends is dropped. Many publishers just disconnect, so
+    /// this may never come.
     Unpublish,
 }
 
 /// What a publisher asks for.
-#[derive(Debug)]
 pub struct Publish {
     /// The path of the address without the key: `live` of `rtmp://host/live/KEY`. As the publisher sent it, of at most
-    /// [`Limits::amf_string`](crate::Limits::amf_string) bytes; may be empty.
+    /// [`Limits::amf_string`](crate::Limits::amf_string) bytes; may be empty. Not for a log, since people type keys into
+    /// the wrong field.
     pub app: String,
     /// The last part of the path. Never empty; whatever follows a `?` was cut off.
     pub key: StreamKey,
@@ -68,7 +69,8 @@ pub enum VideoMessage {
     /// One picture.
     Frame {
         /// When it is decoded, in milliseconds. What the publisher sent, and goes back or jumps as that does; only the
-        /// wrap after 2^32 ms is taken out: the low 32 bits are always the publisher's.
+        /// wrap after 2^32 ms is taken out: the low 32 bits are always the publisher's. (FFmpeg starts at 0 again after
+        /// 2^31 ms, 24.8 days; that is a jump.)
         timestamp_ms: u64,
         /// What is added to that for when it is shown: -2^23 to 2^23 - 1 ms.
         composition_ms: i32,
@@ -96,6 +98,14 @@ pub enum AudioMessage {
         /// Not checked and not empty.
         data: Bytes,
     },
+}
+
+/// Shows neither key nor app.
+impl fmt::Debug for Publish {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { publish_type, .. } = self;
+        f.debug_struct("Publish").field("publish_type", publish_type).finish_non_exhaustive()
+    }
 }
 
 /// Says how long pictures are, not what is in them.

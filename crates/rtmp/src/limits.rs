@@ -51,11 +51,11 @@ impl Default for Limits {
 
 impl Limits {
     /// Most bytes that [`Connection::buffered`](crate::Connection::buffered) can say: all that may be held at
-    /// once, and one answer, since unsent ones are counted after they are written.
+    /// once, and the last answers, since unsent ones are counted after they are written.
     pub fn buffered(&self) -> usize {
-        self.unread + self.partial + self.unsent + ONE_ANSWER
+        self.unread + self.partial + self.unsent + LAST_ANSWERS
     }
 }
 
-/// More than the longest answer has. That is the handshake's with 3073 bytes.
-const ONE_ANSWER: usize = 4096;
+/// More than the longest answer, the handshake's with 3073 bytes, and a status have.
+const LAST_ANSWERS: usize = 4096;

@@ -1,5 +1,5 @@
-use crate::Rejection;
 use crate::amf::{self, Value};
+use crate::{Error, Rejection};
 
 /// Bytes of a chunk until another size is announced (RTMP 5.4.1).
 pub(crate) const DEFAULT_CHUNK_SIZE: usize = 128;
@@ -24,14 +24,37 @@ impl Output {
         Self { bytes: Vec::new(), chunk_size: DEFAULT_CHUNK_SIZE }
     }
 
-    /// What comes before the answer to `connect`: Window Acknowledgement Size, Set Peer Bandwidth (dynamic), Set
-    /// Chunk Size (RTMP 5.4).
-    pub(crate) fn introduce(&mut self) {
+    /// Answers `connect` (RTMP 7.2.1.1), after Window Acknowledgement Size, Set Peer Bandwidth (dynamic) and Set Chunk
+    /// Size (RTMP 5.4).
+    pub(crate) fn connected(&mut self, transaction: f64) {
         let [a, b, c, d] = WINDOW.to_be_bytes();
         self.message(2, 5, 0, &[a, b, c, d]);
         self.message(2, 6, 0, &[a, b, c, d, 2]);
         self.message(2, 1, 0, &u32::from(CHUNK_SIZE).to_be_bytes());
         self.chunk_size = usize::from(CHUNK_SIZE);
+        // A version that old encoders know.
+        let server = [("fmsVer", "FMS/3,0,1,123".into()), ("capabilities", 31.0.into())];
+        let mut status = status("status", "NetConnection.Connect.Success", "connected");
+        status.push(("objectEncoding".to_owned(), 0.0.into()));
+        self.command(0, "_result", transaction, [amf::object(server), Value::Object(status)]);
+    }
+
+    /// Answers a command with a value.
+    pub(crate) fn result(&mut self, transaction: f64, value: Value) {
+        self.command(0, "_result", transaction, [Value::Null, value]);
+    }
+
+    /// Answers `FCPublish`. The key is looked at when `publish` comes.
+    pub(crate) fn publish_may_follow(&mut self, transaction: f64) {
+        self.result(transaction, Value::Null);
+        let status = status("status", "NetStream.Publish.Start", "publish may follow");
+        self.command(0, "onFCPublish", 0.0, [Value::Null, Value::Object(status)]);
+    }
+
+    /// Answers an unknown command.
+    pub(crate) fn no_such_command(&mut self, transaction: f64) {
+        let status = status("error", "NetConnection.Call.Failed", "there is no such command");
+        self.command(0, "_error", transaction, [Value::Null, Value::Object(status)]);
     }
 
     /// Acknowledgement: so many bytes were received, modulo 2^32.
@@ -51,15 +74,10 @@ impl Output {
         self.message(2, 4, 0, &[0, 7, a, b, c, d]);
     }
 
-    /// A command of the connection.
-    pub(crate) fn command(&mut self, name: &str, transaction: f64, arguments: [Value; 2]) {
-        self.command_on(0, name, transaction, arguments);
-    }
-
     /// `onStatus` of the stream (RTMP 7.2.2).
     pub(crate) fn status(&mut self, level: &str, code: &str, description: &str) {
-        let status = information(level, code, description);
-        self.command_on(STREAM, "onStatus", 0.0, [Value::Null, status]);
+        let status = Value::Object(status(level, code, description));
+        self.command(STREAM, "onStatus", 0.0, [Value::Null, status]);
     }
 
     /// The status that turns a publisher away.
@@ -67,7 +85,13 @@ impl Output {
         self.status("error", rejection.code(), &rejection.to_string());
     }
 
-    fn command_on(&mut self, stream: u32, name: &str, transaction: f64, arguments: [Value; 2]) {
+    /// The status that says why the server hangs up. librtmp knows the code.
+    pub(crate) fn failed(&mut self, error: &Error) {
+        self.status("error", "NetStream.Failed", &error.to_string());
+    }
+
+    /// A command of a message stream, or of the connection, which is stream 0.
+    fn command(&mut self, stream: u32, name: &str, transaction: f64, arguments: [Value; 2]) {
         let mut payload = Vec::new();
         amf::write(&name.into(), &mut payload);
         amf::write(&transaction.into(), &mut payload);
@@ -93,12 +117,10 @@ impl Output {
     }
 }
 
-/// The information object of an answer.
-pub(crate) fn information(level: &str, code: &str, description: &str) -> Value {
+/// The information object of a status, for encoders and for people.
+fn status(level: &str, code: &str, description: &str) -> Vec<(String, Value)> {
     let description = &description[..description.floor_char_boundary(MAX_DESCRIPTION)];
-    amf::object([
-        ("level", level.into()),
-        ("code", code.into()),
-        ("description", description.into()),
-    ])
+    [("level", level), ("code", code), ("description", description)]
+        .map(|(name, text)| (name.to_owned(), text.into()))
+        .into()
 }

@@ -203,6 +203,8 @@ fn large_messages_are_refused_by_their_header() {
         assert_eq!(error(&header(16 << 20 >> 1)), media);
         assert_eq!(error(&header(0xff_ffff)), media);
         assert_eq!(error(&header((4 << 20) + 1)), media);
+        let (owner, _) = run(&header(0xff_ffff));
+        assert!(owner.was_sent("NetStream.Failed") && owner.was_sent(&media.to_string()));
     }
     for kind in [0, 1, 2, 18, 20, 99] {
         let header = Script::new().header(0, 6, 0, Some(((64 << 10) + 1, kind)));

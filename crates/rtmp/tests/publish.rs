@@ -2,7 +2,9 @@
 
 mod script;
 
-use rtmp::{Error, Limits, Rejection};
+use std::time::Duration;
+
+use rtmp::{Connection, Error, Event, Limits, Rejection};
 use script::{Amf, KEY, Owner, Script, amf, run, run_in_steps, text};
 
 const AVCC: &[u8] = &[0x17, 0, 0, 0, 0, 1, 0x64, 0, 0x1f];
@@ -128,6 +130,19 @@ fn a_publisher_is_answered() {
     for text in ["onFCPublish", "NetStream.Publish.Start", "NetStream.Unpublish.Success"] {
         assert!(owner.was_sent(text), "{text}");
     }
+}
+
+#[test]
+fn who_ended_its_stream_should_close() {
+    let (mut owner, _) = run(&session(128));
+    owner.now = Duration::from_secs(9);
+    let more = Script::empty().video(0, KEYFRAME).publish(KEY);
+    owner.feed(&more.bytes, 4096).unwrap();
+    assert_eq!(owner.seen.last().unwrap(), "unpublish");
+    assert!(!owner.connection.is_closing());
+    assert_eq!(owner.connection.buffered(), 0);
+    let error = owner.connection.tick(Duration::from_secs(10)).unwrap_err();
+    assert_eq!(error.to_string(), "it ended its stream and stayed connected for 10 s");
     assert!(owner.connection.is_closing());
 }
 
@@ -160,6 +175,19 @@ fn each_rejection_has_a_code_and_a_text() {
         owner.feed(&Script::empty().video(0, KEYFRAME).bytes, 4096).unwrap();
         assert_eq!(owner.seen, ["publish to live"]);
     }
+}
+
+#[test]
+fn a_key_is_shown_nowhere() {
+    let properties = vec![("app", text(KEY)), ("tcUrl", text(&format!("rtmp://host/{KEY}")))];
+    let connect = Script::new().command("connect", &[Amf::Object(properties)]);
+    let mut connection = Connection::new(Limits::default());
+    connection.receive(&connect.publish(KEY).bytes, Duration::ZERO).unwrap();
+    let event = connection.next_event().unwrap().unwrap();
+    let Event::Publish(publish) = &event else { panic!("{event:?}") };
+    assert_eq!((publish.app.as_str(), publish.key.reveal()), (KEY, KEY));
+    let shown = format!("{event:?} {publish:?} {:?} {connection:?}", publish.key);
+    assert!(shown.contains("StreamKey(..)") && !shown.contains(KEY), "{shown}");
 }
 
 #[test]
@@ -235,4 +263,21 @@ fn a_ping_is_answered_and_bytes_are_acknowledged() {
     assert!(acknowledged.is_sorted_by(|a, b| (5000..5213).contains(&(b - a))), "{acknowledged:?}");
     let (owner, _) = run(&script);
     assert!(owner.was_sent("\0\u{7}\u{1}\u{2}\u{3}\u{4}"), "the ping's own time");
+}
+
+/// Recorded from FFmpeg 5.1 and GStreamer 1.22, without the handshake; also seeds of the fuzz target, whose first byte
+/// is not theirs.
+#[test]
+fn recorded_encoders_are_understood() {
+    let ffmpeg = include_bytes!("../../../fuzz/seeds/rtmp/ffmpeg");
+    let rtmp2sink = include_bytes!("../../../fuzz/seeds/rtmp/rtmp2sink");
+    let rtmpsink = include_bytes!("../../../fuzz/seeds/rtmp/rtmpsink");
+    for recorded in [&ffmpeg[1..], &rtmp2sink[1..], &rtmpsink[1..]] {
+        let (owner, result) = run(&Script::new().raw(recorded));
+        assert_eq!(result, Ok(()));
+        let count = |kind: &str| owner.seen.iter().filter(|seen| seen.starts_with(kind)).count();
+        assert_eq!(owner.seen[0], "publish to live");
+        assert_eq!([count("avcc"), count("asc"), count("key"), count("frame")], [1, 1, 1, 14]);
+        assert_eq!([count("audio"), count("end of video"), count("unpublish")], [13, 1, 1]);
+    }
 }

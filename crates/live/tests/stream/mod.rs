@@ -19,7 +19,7 @@ pub fn settings() -> Settings {
 /// A playlist with an initialisation section.
 pub fn playlist() -> Playlist {
     let mut playlist = Playlist::new(settings(), "").unwrap();
-    playlist.map(Bytes::from_static(b"init")).unwrap();
+    playlist.map(Bytes::from_static(b"init"), settings().segment_target).unwrap();
     playlist
 }
 

@@ -29,9 +29,9 @@ const MAX_WAITING: usize = 128;
 const MAX_WAITING_BYTES: usize = 192 << 20;
 /// How long a trouble is told of after it was last seen.
 const TROUBLE: i64 = SECOND;
-/// Seconds of a segment; a part is at least so long.
+/// Seconds of a segment, and parts of a second, about. The last part of a segment may be shorter.
 const SEGMENT_SECONDS: f64 = 2.0;
-const PART_SECONDS: f64 = 0.3;
+const PARTS_A_SECOND: f64 = 3.0;
 /// Pictures that are made up for at most when the broadcast was held up; more are left out.
 const CATCH_UP: i64 = 20 * SECOND;
 
@@ -295,7 +295,7 @@ impl Broadcast {
         self.pace.slates += u64::from(is_slate);
         self.pace.repeated += u64::from(is_repeated);
         self.stage.encode(redacted, at, until, (is_slate, is_repeated))?;
-        if self.stage.next % self.stage.part == 0 {
+        if self.stage.is_part_complete() {
             self.finish_part()?;
         }
         Ok(())
@@ -388,8 +388,7 @@ impl Stage {
         let (num, den) = format.frame_rate;
         let rate = f64::from(num) / f64::from(den);
         let segment = (SEGMENT_SECONDS * rate).round().max(1.0) as i64;
-        let least = (PART_SECONDS * rate).ceil() as i64;
-        let part = (least..=segment).find(|n| segment % n == 0).unwrap_or(segment);
+        let part = (rate / PARTS_A_SECOND).round().max(1.0) as i64;
         let Format { size, color, .. } = format;
         let encoder = VideoEncoder::open_live(&LiveSettings {
             size,
@@ -436,6 +435,12 @@ impl Stage {
             published: self.published,
             format: self.format.clone(),
         }
+    }
+
+    /// Whether the pictures so far are a part. Segments begin with one.
+    fn is_part_complete(&self) -> bool {
+        let place = self.next % self.segment;
+        place == 0 || place % self.part == 0
     }
 
     /// When picture number `n` is due.

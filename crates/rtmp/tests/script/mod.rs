@@ -221,7 +221,8 @@ impl Owner {
             self.within_limits();
             let Some(event) = event? else { return Ok(()) };
             let shown = format!("{event:?} {:?}", self.connection);
-            assert!(!shown.contains(KEY), "{shown}");
+            // Who writes its key into the name of its encoder has itself to blame.
+            assert!(matches!(event, Event::Metadata(_)) || !shown.contains(KEY), "{shown}");
             if let Event::Publish(publish) = &event {
                 match publish.key.reveal() == KEY {
                     true => self.connection.accept_publish(self.now),
