@@ -22,13 +22,16 @@ const READ: usize = 64 << 10;
 /// Longest line of what a child writes to stderr that is kept.
 const LINE: u64 = 1000;
 
+/// What a child is told first: a line.
+type FirstLine = dyn Fn(&LiveSpec) -> Vec<u8> + Send + Sync;
+
 /// How to start a child, which is a matter of the binary.
 #[derive(Clone)]
 pub struct Spawn {
     /// The command, without pipes.
     pub command: Arc<dyn Fn() -> StdCommand + Send + Sync>,
     /// The first line that it is told.
-    pub task: Arc<dyn Fn(&LiveSpec) -> Vec<u8> + Send + Sync>,
+    pub task: Arc<FirstLine>,
 }
 
 /// A child and the tasks that write and read its pipes. It is killed when this is dropped.

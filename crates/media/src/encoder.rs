@@ -163,6 +163,7 @@ impl VideoEncoder {
         pairs: &[(&CStr, &str)],
         fill: impl FnOnce(&mut ff::AVCodecContext),
     ) -> Result<Self, MediaError> {
+        sys::init();
         // SAFETY: searches a static table for a literal.
         let codec = unsafe { ff::avcodec_find_encoder_by_name(c"libx264".as_ptr()) };
         if codec.is_null() {

@@ -6,7 +6,7 @@ use ffmpeg_sys_the_third as ff;
 
 use crate::aac::open_encoder;
 use crate::fragments::SoundConfig;
-use crate::sys::{AGAIN, AvFrame, Packet, check};
+use crate::sys::{self, AGAIN, AvFrame, Packet, check};
 use crate::{AacFrame, MediaError};
 
 /// Frames encoded until the encoder's own start is over and all further ones are alike.
@@ -17,6 +17,7 @@ const SETTLED: i64 = 8;
 /// # Errors
 /// [`MediaError::Ffmpeg`] when FFmpeg's AAC encoder does not take the rate or the channels.
 pub fn silence(config: &SoundConfig) -> Result<AacFrame, MediaError> {
+    sys::init();
     // SAFETY: an all-zero layout is a blank one, which the call fills.
     let layout = unsafe {
         let mut layout: ff::AVChannelLayout = std::mem::zeroed();

@@ -22,6 +22,8 @@ use crate::JobError;
 const SECOND: i64 = 90_000;
 /// How long a picture is shown again when no new one comes, until there is a slate instead.
 const FREEZE: i64 = 2 * SECOND;
+/// A frame that is due since this long and was not looked at is overdue.
+const OVERDUE: i64 = SECOND / 2;
 /// A frame that could not be planned this long after it was due never will be.
 const GIVEN_UP: i64 = SECOND;
 /// Frames of the publisher's that wait, at most, and their bytes.
@@ -65,6 +67,8 @@ pub(crate) struct Broadcast {
     /// What was shown last of the publisher's, and when.
     last: Option<(Redacted, i64)>,
     publisher: Publisher,
+    /// Whether anything of the publisher's was ever shown.
+    was_seen: bool,
     cover_all: bool,
     level: Level,
     generation: u64,
@@ -123,6 +127,7 @@ impl Broadcast {
             painter: Painter::new(),
             last: None,
             publisher: if published { Publisher::Away } else { Publisher::Awaited },
+            was_seen: published,
             cover_all: false,
             level: Level::Every,
             generation: 0,
@@ -286,6 +291,7 @@ impl Broadcast {
         let (redacted, is_slate, is_repeated) = match picture {
             Picture::New(redacted) => {
                 self.last = Some((redacted.clone(), at));
+                self.was_seen = true;
                 (redacted, false, false)
             }
             Picture::Again(redacted) => (redacted, false, true),
@@ -322,7 +328,9 @@ impl Broadcast {
         if self.cover_all {
             return Picture::Slate(Slate::Covered);
         }
-        let overdue = self.waiting.front().is_some_and(|f| f.pts.ticks < at - FREEZE / 4);
+        // Detectors that are late, and not a publisher that sends nothing.
+        let overdue = self.waiting.front().is_some_and(|f| f.pts.ticks < at - OVERDUE)
+            && self.window.as_ref().is_some_and(Window::is_waiting);
         if overdue && newest.is_none() && self.trouble.is_none_or(|(_, until)| until < now) {
             self.trouble = Some((Why::Overload, now + TROUBLE));
         }
@@ -339,15 +347,18 @@ impl Broadcast {
                 }
                 Cover::Regions(_) => Picture::New(self.painter.paint(frame, &plan)),
             },
-            None => self.nothing_new(at),
+            None => self.nothing_new(at, overdue),
         }
     }
 
-    fn nothing_new(&self, at: i64) -> Picture {
+    fn nothing_new(&self, at: i64, overdue: bool) -> Picture {
         match (&self.last, self.publisher) {
             (Some((last, shown)), _) if at - shown <= FREEZE => Picture::Again(last.clone()),
-            (_, Publisher::Awaited) => Picture::Slate(Slate::Soon),
-            (_, Publisher::Here) if !self.waiting.is_empty() => Picture::Slate(Slate::Covered),
+            _ if overdue => Picture::Slate(Slate::Covered),
+            // Nothing of the publisher's was shown yet.
+            (None, Publisher::Awaited | Publisher::Here) if !self.was_seen => {
+                Picture::Slate(Slate::Soon)
+            }
             _ => Picture::Slate(Slate::Away),
         }
     }

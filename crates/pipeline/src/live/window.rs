@@ -138,6 +138,11 @@ impl Window {
         self.plans.front().is_some_and(|plan| plan.seq() == seq).then(|| self.plans.pop_front())?
     }
 
+    /// Whether a detector is still looking at a frame: nothing behind it can be planned.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.looks.iter().any(|look| look.pending)
+    }
+
     /// Plans all frames behind which enough was seen.
     fn plan(&mut self) {
         let known = self.looks.iter().position(|look| look.pending).unwrap_or(self.looks.len());
