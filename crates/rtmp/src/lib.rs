@@ -9,8 +9,9 @@
 //!    [`Connection::tick`];
 //! 2. take events from [`Connection::next_event`] until there is none, and answer [`Event::Publish`];
 //! 3. send what [`Connection::take_output`] gives; after an error, or when [`Connection::is_closing`], stop
-//!    sending, read until the publisher closes or a second has passed, and close. (A socket that is closed with
-//!    unread bytes resets the connection, and the publisher may lose the status that says why.)
+//!    sending, read until the publisher closes or five seconds have passed, and close. (Bytes that come to a closed
+//!    socket reset the connection, and the status that says why is lost. FFmpeg looks for one only when it sends
+//!    again, which took it three seconds with x264.)
 //!
 //! ```
 //! use std::time::Duration;

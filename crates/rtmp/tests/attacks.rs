@@ -105,6 +105,12 @@ fn nested_and_long_amf_is_refused() {
     assert_eq!(error(&nested(&[10, 0, 0, 0, 1])), depth);
     assert_eq!(error(&nested(&[8, 0, 0, 0, 1, 0, 1, b'a'])), depth);
     assert_eq!(error(&nested(&[16, 0, 1, b'c', 0, 1, b'a'])), depth);
+    // Eight in one another are none too many.
+    for (levels, taken) in [(8, true), (9, false)] {
+        let object = [&[3, 0, 1, b'a'].repeat(levels)[..], &[5]].concat();
+        let (_, result) = run(&command(&[&connect[..], &object].concat()));
+        assert_eq!(result.is_ok(), taken, "{result:?}");
+    }
     let values = too_large("AMF values in a message", 1024);
     assert_eq!(error(&nested(&[5])), values);
     let array = [&connect[..], &[10, 0xff, 0xff, 0xff, 0xff], &[5; 60_000]].concat();
@@ -174,6 +180,11 @@ fn who_wants_to_play_is_told_where() {
         assert!(matches!(result, Err(Error::Refused(_))), "{result:?}");
         assert!(owner.was_sent("playing over RTMP is not offered"));
     }
+    // Before connect, our chunks have 128 bytes.
+    let (owner, _) = run(&Script::new().command("play", &[]));
+    let (status, rest) = owner.sent[3073 + 12..].split_at(128);
+    assert_eq!((rest[0], rest.len()), (0xc3, 1 + usize::from(owner.sent[3073 + 6]) - 128));
+    assert_eq!(status[..11], [2, 0, 8, b'o', b'n', b'S', b't', b'a', b't', b'u', b's']);
 }
 
 #[test]
@@ -223,6 +234,10 @@ fn many_chunk_streams_are_refused() {
     }
     // Those of commands are counted too.
     assert_eq!(error(&script), too_large("chunk streams", 16));
+    let as_many_as_allowed =
+        (10..25).fold(Script::publishing(), |script, stream| script.message(stream, 99, 0, &[1]));
+    assert_eq!(run(&as_many_as_allowed).1, Ok(()));
+    assert!(run(&as_many_as_allowed.message(25, 99, 0, &[1])).1.is_err());
 }
 
 #[test]

@@ -49,6 +49,10 @@ fn short_headers_take_over_what_came_before() {
         .raw(&sound(5));
     let times = [1000, 1020, 1050, 1080, 7, 14];
     assert_eq!(seen(&script), sounds(&times));
+    // From 0, also where nothing came before.
+    let script = Script::publishing().audio(0, &sound(0)).raw(&[0xc4]).raw(&sound(1));
+    let script = script.header(1, 7, 5, Some((3, AUDIO))).raw(&sound(2));
+    assert_eq!(seen(&script), sounds(&[0, 0, 5]));
 }
 
 #[test]

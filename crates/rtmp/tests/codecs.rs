@@ -53,6 +53,23 @@ fn enhanced_h264_and_aac_are_taken() {
 }
 
 #[test]
+fn modifiers_of_any_length_are_skipped() {
+    for length in [1, 254, 255, 256, 257, 65_536_usize] {
+        let mut tag = vec![0x97];
+        match length {
+            ..256 => tag.push((length - 1) as u8),
+            _ => {
+                tag.push(255);
+                tag.extend((length as u32 - 1).to_be_bytes().split_at(2).1);
+            }
+        }
+        tag.extend(vec![7; length]);
+        tag.extend(b"\x03avc1\x05");
+        assert_eq!(seen(video(&tag)), ["key 40+0 b\"\\x05\""], "{length}");
+    }
+}
+
+#[test]
 fn other_video_codecs_are_refused_by_name() {
     for (codec, name) in [(b"hvc1", "HEVC"), (b"av01", "AV1"), (b"vp09", "VP9"), (b"vp08", "VP8")] {
         // Already the first packet, which has the configuration.

@@ -133,6 +133,24 @@ fn a_publisher_is_answered() {
 }
 
 #[test]
+fn each_command_ends_the_stream() {
+    for command in ["FCUnpublish", "deleteStream", "closeStream"] {
+        let (owner, result) = run(&Script::publishing().command(command, &[]));
+        assert_eq!((result, owner.seen[1].as_str()), (Ok(()), "unpublish"));
+    }
+}
+
+#[test]
+fn the_owner_may_take_its_time_to_answer() {
+    let mut connection = Connection::new(Limits::default());
+    connection.receive(&Script::publishing().bytes, Duration::from_secs(9)).unwrap();
+    assert!(matches!(connection.next_event(), Ok(Some(Event::Publish(_)))));
+    assert_eq!(connection.deadline(), Duration::from_secs(19));
+    connection.accept_publish(Duration::from_secs(18));
+    assert_eq!(connection.deadline(), Duration::from_secs(28));
+}
+
+#[test]
 fn who_ended_its_stream_should_close() {
     let (mut owner, _) = run(&session(128));
     owner.now = Duration::from_secs(9);
