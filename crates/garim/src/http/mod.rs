@@ -5,6 +5,7 @@
 
 mod audit;
 mod auth;
+mod channels;
 mod collections;
 mod enrolling;
 mod etag;
@@ -16,6 +17,7 @@ mod idempotency;
 mod jobs;
 mod keys;
 mod limits;
+mod live;
 pub mod logging;
 mod look;
 mod media;
@@ -106,6 +108,8 @@ fn json_routes() -> OpenApiRouter<Arc<App>> {
         .merge(searches::routes())
         .merge(events::routes())
         .merge(webhooks::routes())
+        .merge(channels::routes())
+        .merge(live::routes())
         .merge(audit::routes())
         .merge(metrics::routes())
 }
