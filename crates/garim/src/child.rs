@@ -111,22 +111,33 @@ pub fn run(
     outcome
 }
 
-fn start(task: &Task) -> Result<Child> {
-    let mut child = Command::new("/proc/self/exe")
+/// This program as a child, without pipes.
+pub fn command() -> Command {
+    let mut command = Command::new("/proc/self/exe");
+    command
         .arg("child")
         .env(PARENT, std::process::id().to_string())
         // glibc gives every thread a heap of its own, and what one freed no other gets: up to 130 MB more.
-        .env("MALLOC_ARENA_MAX", "1")
+        .env("MALLOC_ARENA_MAX", "1");
+    command
+}
+
+/// The line that a child is told first. It may hold the key of a sealed original.
+pub fn line(task: &Task) -> Result<Zeroizing<Vec<u8>>> {
+    let mut line = Zeroizing::new(serde_json::to_vec(task)?);
+    line.push(b'\n');
+    Ok(line)
+}
+
+fn start(task: &Task) -> Result<Child> {
+    let mut child = command()
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .context("the child process cannot be started")?;
     let mut stdin = child.stdin.take().context("the child has no stdin")?;
-    // It may hold the key of a sealed original.
-    let mut task = Zeroizing::new(serde_json::to_vec(task)?);
-    task.push(b'\n');
-    stdin.write_all(&task).context("the child does not listen")?;
+    stdin.write_all(&line(task)?).context("the child does not listen")?;
     Ok(child)
 }
 

@@ -26,7 +26,7 @@ use crate::housekeeping;
 use crate::http::{self, App};
 use crate::service::{Service, Staging};
 use crate::watched::Watch;
-use crate::{notify, worker};
+use crate::{channels, notify, worker};
 
 /// A client has this long for the headers of its next request, and for its TLS handshake.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -189,11 +189,16 @@ async fn serve(config: Config) -> Result<()> {
         print(secret.reveal());
         info!("the line on stdout is the first admin key; it is not shown again");
     }
-    let app = Arc::new(App::new(config, service.clone(), prometheus));
+    let publishers = channels::bind(&config).await?;
+    let desk = publishers.as_ref().map(|_| Arc::new(channels::desk(&config, &service)));
+    let app = Arc::new(App::new(config, service.clone(), prometheus, desk.clone()));
     let handle = Handle::new();
     let stop = tokio::spawn(stop(Arc::clone(&app), handle.clone()));
     let mut tasks = work(&app.config, &service, &app.stopping)?;
     tasks.spawn(sweep(Arc::clone(&app)));
+    if let (Some(listener), Some(desk)) = (publishers, desk) {
+        tasks.spawn(channels::run(listener, desk, app.stopping.clone()));
+    }
     info!("listening on {own}");
     let served = answer(listener, tls, handle, &app).await;
     stop.abort();

@@ -5,6 +5,7 @@
 
 mod audit;
 mod auth;
+mod channels;
 mod collections;
 mod enrolling;
 mod etag;
@@ -16,6 +17,7 @@ mod idempotency;
 mod jobs;
 mod keys;
 mod limits;
+mod live;
 pub mod logging;
 mod look;
 mod media;
@@ -73,16 +75,23 @@ pub struct App {
     pub stopping: CancellationToken,
     /// Room for processes that look at pictures.
     looking: Arc<Semaphore>,
+    /// Live channels that run here, if any do.
+    pub desk: Option<Arc<::live::Desk>>,
     ready: health::Ready,
 }
 
 impl App {
-    pub fn new(config: Config, service: Service, prometheus: PrometheusHandle) -> Self {
+    pub fn new(
+        config: Config,
+        service: Service,
+        prometheus: PrometheusHandle,
+        desk: Option<Arc<::live::Desk>>,
+    ) -> Self {
         let limits = limits::Limits::new(&config.limits);
         let (stopping, ready) = (CancellationToken::new(), health::Ready::default());
         let (store, objects) = (service.store.clone(), service.objects.clone());
         let looking = Arc::new(Semaphore::new(LOOKING));
-        Self { store, objects, service, config, limits, prometheus, stopping, looking, ready }
+        Self { store, objects, service, config, limits, prometheus, stopping, looking, desk, ready }
     }
 
     /// What work needs.
@@ -106,6 +115,8 @@ fn json_routes() -> OpenApiRouter<Arc<App>> {
         .merge(searches::routes())
         .merge(events::routes())
         .merge(webhooks::routes())
+        .merge(channels::routes())
+        .merge(live::routes())
         .merge(audit::routes())
         .merge(metrics::routes())
 }
