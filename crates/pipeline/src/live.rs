@@ -14,6 +14,8 @@ mod broadcast;
 mod eyes;
 mod ladder;
 mod sound;
+#[cfg(test)]
+mod tests;
 mod timeline;
 mod window;
 pub mod wire;
