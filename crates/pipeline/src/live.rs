@@ -65,7 +65,7 @@ pub struct LiveSpec {
     pub encoding: LiveEncoding,
     /// Largest pictures; larger ones are made smaller.
     pub largest: Size,
-    /// Detectors that work side by side; 0: one a core.
+    /// Detectors that work side by side; 0: one for two cores.
     pub workers: usize,
     /// How long ago the broadcast began, in ticks of 1/90000 s.
     pub elapsed: i64,
@@ -131,8 +131,9 @@ pub fn live_with(
     let (work_in, work) = bounded(WORK);
     let (events_in, events) = bounded::<Event>(EVENTS);
     let (told_in, told) = bounded::<Told>(EVENTS);
-    let cores = thread::available_parallelism().map_or(1, usize::from);
-    let workers = if spec.workers == 0 { cores } else { spec.workers }.min(MAX_WORKERS);
+    // The other half decodes, paints and encodes.
+    let half = thread::available_parallelism().map_or(1, usize::from).div_ceil(2);
+    let workers = if spec.workers == 0 { half } else { spec.workers }.clamp(1, MAX_WORKERS);
     let (known, now, late_ms) = (&*people, &now, &late_ms);
     let decode = Decode {
         now,

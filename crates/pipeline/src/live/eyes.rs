@@ -323,7 +323,7 @@ impl Decode<'_> {
         let people = current(self.people);
         let speed = self.ladder.level().speed();
         let schedule = &mut self.state.schedule;
-        let schedule = schedule.get_or_insert_with(|| Schedule::new(speed, frame.size, true));
+        let schedule = schedule.get_or_insert_with(|| Schedule::live(speed, frame.size));
         schedule.identify(!people.gallery.people().is_empty());
         let known = self.steady.at(seq, fresh);
         let look = schedule.look(seq, pts, next, fresh, known.as_deref());
