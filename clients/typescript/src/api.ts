@@ -2121,7 +2121,7 @@ export interface components {
          * @description What is kept of a session.
          * @enum {string}
          */
-        RecordingPolicy: "none" | "covered" | "covered_and_sealed_original";
+        RecordingPolicy: "none" | "covered";
         /** @description Why a photo does not do. */
         RefusedPhoto: {
             /**

@@ -19,11 +19,16 @@ use crate::service::Service;
 /// Largest pictures of a broadcast.
 const LARGEST: Size = Size { width: 1920, height: 1080 };
 
-/// The socket that publishers connect to, if this server runs channels.
-pub async fn bind(config: &Config) -> Result<Option<TcpListener>> {
+/// The socket that publishers connect to, if this server runs channels. Port 0 is any free one, which publishers are
+/// told then.
+pub async fn bind(config: &mut Config) -> Result<Option<TcpListener>> {
     let Some(address) = config.live.listen else { return Ok(None) };
     let listener = TcpListener::bind(address).await;
-    Ok(Some(listener.with_context(|| format!("live.listen: {address}"))?))
+    let listener = listener.with_context(|| format!("live.listen: {address}"))?;
+    if let Some(host) = config.live.rtmp_url.strip_suffix(":0") {
+        config.live.rtmp_url = format!("{host}:{}", listener.local_addr()?.port());
+    }
+    Ok(Some(listener))
 }
 
 /// What runs channels.

@@ -130,6 +130,7 @@ pub(crate) struct Channel {
     fence: ChannelFence,
     session: Session,
     reconnect: Duration,
+    max_frame_rate: u32,
     orders: Orders,
     origin: Arc<Origin>,
     recorder: Option<Recorder>,
@@ -205,6 +206,7 @@ impl Channel {
             fence,
             session: session.clone(),
             reconnect: Duration::from_secs(channel.policy.reconnect_seconds.into()),
+            max_frame_rate: channel.policy.max_frame_rate,
             orders,
             origin: Arc::clone(&origin),
             recorder,
@@ -384,6 +386,7 @@ impl Channel {
         let spec = LiveSpec {
             encoding: self.shared.encoding.clone(),
             largest: self.shared.largest,
+            max_frame_rate: self.max_frame_rate,
             workers: 0,
             elapsed: ticks(self.began.elapsed()),
             resume,

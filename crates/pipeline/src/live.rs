@@ -65,6 +65,8 @@ pub struct LiveSpec {
     pub encoding: LiveEncoding,
     /// Largest pictures; larger ones are made smaller.
     pub largest: Size,
+    /// Frames a second that are sent, at most; 10..=60.
+    pub max_frame_rate: u32,
     /// Detectors that work side by side; 0: one for two cores.
     pub workers: usize,
     /// How long ago the broadcast began, in ticks of 1/90000 s.
@@ -145,6 +147,7 @@ pub fn live_with(
         steady: Steady::new(told),
         ladder: Ladder::new(Level::Every),
         largest: spec.largest,
+        max_frame_rate: spec.max_frame_rate,
         canvas: spec.resume.as_ref().filter(|resume| resume.published).map(canvas),
         state: Stream::new(),
     };

@@ -165,7 +165,7 @@ pub async fn listen(store: &Store) {
     }
 }
 
-async fn serve(config: Config) -> Result<()> {
+async fn serve(mut config: Config) -> Result<()> {
     // The only one there is; `Err` would say that it is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let prometheus = http::metrics::install()?;
@@ -189,7 +189,7 @@ async fn serve(config: Config) -> Result<()> {
         print(secret.reveal());
         info!("the line on stdout is the first admin key; it is not shown again");
     }
-    let publishers = channels::bind(&config).await?;
+    let publishers = channels::bind(&mut config).await?;
     let desk = publishers.as_ref().map(|_| Arc::new(channels::desk(&config, &service)));
     let app = Arc::new(App::new(config, service.clone(), prometheus, desk.clone()));
     let handle = Handle::new();

@@ -13,8 +13,6 @@ enum RecordingName {
     None,
     /// What viewers see.
     Covered,
-    /// That, and what was received, sealed.
-    CoveredAndSealedOriginal,
 }
 
 impl From<store::RecordingPolicy> for RecordingName {
@@ -23,7 +21,6 @@ impl From<store::RecordingPolicy> for RecordingName {
         match policy {
             P::None => Self::None,
             P::Covered => Self::Covered,
-            P::CoveredAndSealedOriginal => Self::CoveredAndSealedOriginal,
         }
     }
 }
@@ -33,7 +30,6 @@ impl From<RecordingName> for store::RecordingPolicy {
         match name {
             RecordingName::None => Self::None,
             RecordingName::Covered => Self::Covered,
-            RecordingName::CoveredAndSealedOriginal => Self::CoveredAndSealedOriginal,
         }
     }
 }
