@@ -43,7 +43,8 @@ pub fn convert(
     };
     let copies = mp4_carries(codec) && has_times(&source);
     if copies {
-        copy(source, video, audio, Muxer::create(output)?, progress)?;
+        let clock = Clock::of(&source, video)?;
+        copy(source, (video, audio), clock, Muxer::create(output)?, progress)?;
     } else {
         drop(source);
         transcode(input, output, progress)?;
@@ -65,22 +66,32 @@ pub fn remux<'a>(
     progress: &mut dyn FnMut(f64, Option<f64>),
 ) -> Result<usize, MediaError> {
     let source = Source::open(input.into())?;
+    let (video, audio) = carried(&source, "an original is not encoded again")?;
+    let left_out = source.info()?.other_streams;
+    let clock = Clock::of(&source, video)?;
+    copy(source, (video, audio), clock, Muxer::over(name, output)?, progress)?;
+    Ok(left_out)
+}
+
+/// Main video and sound, which MP4 can carry as they are.
+///
+/// # Errors
+/// [`MediaError::Refused`] when it cannot; `why` it has to.
+pub(crate) fn carried(source: &Source, why: &str) -> Result<(usize, Option<usize>), MediaError> {
     let video = source.main_video()?;
     let audio = source.best(ff::AVMediaType::AUDIO, video as i32);
     for index in [Some(video), audio].into_iter().flatten() {
         let codec = source.parameters(index)?.codec_id;
-        if !mp4_carries(codec) || !has_times(&source) {
+        if !mp4_carries(codec) || !has_times(source) {
             // SAFETY: returns a static string for any id.
             let codec = unsafe { sys::text(ff::avcodec_get_name(codec)) };
             let container = source.container();
             return Err(source.refused(format!(
-                "holds {codec} in {container}, which MP4 cannot carry as it is; an original is not encoded again"
+                "holds {codec} in {container}, which MP4 cannot carry as it is; {why}"
             )));
         }
     }
-    let left_out = source.info()?.other_streams;
-    copy(source, video, audio, Muxer::over(name, output)?, progress)?;
-    Ok(left_out)
+    Ok((video, audio))
 }
 
 /// Top-level boxes of a file that are looked at, at most. A file that is whole has a handful.
@@ -130,10 +141,11 @@ fn has_times(source: &Source) -> bool {
     !source.container().contains("avi")
 }
 
-fn copy(
+/// Copies main video and sound, with times by `clock`.
+pub(crate) fn copy(
     source: Source,
-    video: usize,
-    audio: Option<usize>,
+    (video, audio): (usize, Option<usize>),
+    mut clock: Clock,
     mut muxer: Muxer<'_>,
     progress: &mut dyn FnMut(f64, Option<f64>),
 ) -> Result<(), MediaError> {
@@ -158,7 +170,6 @@ fn copy(
         muxer.set_tag(0, b"hvc1")?; // The tag that Apple's players insist on.
     }
     muxer.start(info.video.time_base)?;
-    let mut clock = Clock::of(&source, video)?;
     let mut packet = Packet::new()?;
     loop {
         packet.reset();
