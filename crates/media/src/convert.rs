@@ -157,11 +157,11 @@ pub(crate) fn copy(
         let parameters = source.parameters(index)?;
         let lane = if mp4_carries(parameters.codec_id) {
             let to = muxer.add(&Parameters::copy(parameters)?, base)?;
-            Lane { from: index, to, base, aac: None }
+            Lane { from: index, to, base, last: None, step: 0, aac: None }
         } else {
             let aac = AacTranscoder::open(parameters, base)?;
             let to = muxer.add(&aac.parameters()?, aac.time_base())?;
-            Lane { from: index, to, base, aac: Some(aac) }
+            Lane { from: index, to, base, last: None, step: 0, aac: Some(aac) }
         };
         lanes.push(lane);
     }
@@ -187,6 +187,7 @@ pub(crate) fn copy(
             continue;
         };
         let mut packet = packet.take()?;
+        lane.measure(packet.get_mut());
         clock.straighten(packet.get_mut(), lane.from, lane.base);
         progress(lane.base.seconds(packet.get().pts), info.duration);
         // Behind the end of an edit list. What one hides at the start has times below zero, which
@@ -207,11 +208,29 @@ struct Lane {
     from: usize,
     to: usize,
     base: TimeBase,
+    /// When the packet before was decoded, and the shortest time between two so far; 0: nobody knows.
+    last: Option<i64>,
+    step: i64,
     /// For sound that MP4 cannot carry.
     aac: Option<AacTranscoder>,
 }
 
 impl Lane {
+    /// Gives a packet a duration that says none, as those of sound in an HLS archive of MP4: without one, players cut
+    /// off the last.
+    fn measure(&mut self, packet: &mut ff::AVPacket) {
+        if packet.dts != ff::AV_NOPTS_VALUE {
+            let step = self.last.map_or(0, |last| packet.dts.saturating_sub(last));
+            if step > 0 && (self.step == 0 || step < self.step) {
+                self.step = step;
+            }
+            self.last = Some(packet.dts);
+        }
+        if packet.duration <= 0 {
+            packet.duration = self.step;
+        }
+    }
+
     fn write(&mut self, packet: Packet, muxer: &mut Muxer<'_>) -> Result<(), MediaError> {
         let Some(aac) = &mut self.aac else { return muxer.write(packet, self.to, self.base) };
         for packet in aac.transcode(&Audio { packet, base: self.base })? {
