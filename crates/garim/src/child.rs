@@ -19,8 +19,8 @@ use anyhow::{Context, Result, anyhow, bail};
 use pipeline::live::LiveSpec;
 use pipeline::live::wire::{self, FromChild};
 use pipeline::{
-    EnrolSpec, Input, JobSpec, PartSpec, Phase, PhotoSearchSpec, Progress, RemuxSpec, RenderSpec,
-    SearchSpec, TrackSpec, VerifySpec,
+    EnrolSpec, Input, JobSpec, PartSpec, Phase, PhotoSearchSpec, Progress, RecordingSpec,
+    RemuxSpec, RenderSpec, SearchSpec, TrackSpec, VerifySpec,
 };
 use rustix::process::{
     DumpableBehavior, Pid, Resource, Rlimit, Signal, getppid, set_dumpable_behavior,
@@ -49,6 +49,8 @@ pub enum Task {
     SearchPhoto(PhotoSearchSpec),
     /// Makes an MP4 of a sealed original, sealed as well.
     Remux(RemuxSpec),
+    /// Makes an MP4 of what a live channel sent: covered, so in the clear.
+    Recording(RecordingSpec),
     /// Plain files only: what it writes is uncovered, and must not lie beside a sealed original.
     Convert {
         input: PathBuf,
@@ -313,6 +315,7 @@ fn work(task: &Task, tell: &mut dyn FnMut(Progress)) -> Result<serde_json::Value
         Task::Search(spec) => serde_json::to_value(pipeline::search(spec, tell)?)?,
         Task::SearchPhoto(spec) => serde_json::to_value(pipeline::search_photo(spec)?)?,
         Task::Remux(spec) => serde_json::to_value(pipeline::remux(spec, tell)?)?,
+        Task::Recording(spec) => serde_json::to_value(pipeline::recording(spec, tell)?)?,
         Task::Live(_) => bail!("a live channel has no single result"),
         Task::Probe { input } => serde_json::to_value(media::probe(input.open()?)?)?,
         Task::Convert { input, output } => {

@@ -61,7 +61,7 @@ pub fn config(args: &ConfigArgs, listen: Option<SocketAddr>) -> Result<Config> {
 pub async fn open(config: &Config) -> Result<Store> {
     let (location, name) = location(config)?;
     let store = Store::open(&location, &server_key(&config.data)).await.with_context(|| name)?;
-    Ok(store.trying(config.jobs.attempts))
+    Ok(store.trying(config.jobs.attempts).keeping(config.retention.days))
 }
 
 /// Where the database is, and what to call it in messages. Makes the data folder.
