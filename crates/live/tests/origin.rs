@@ -126,7 +126,9 @@ async fn the_hinted_part_is_held_until_it_is_there() {
 async fn a_hint_that_was_wrong_is_not_found_at_once() {
     let started = Instant::now();
     let actions: [fn(&Origin); 3] = [
-        |origin| origin.map(Bytes::from_static(b"other"), stream::settings().segment_target).unwrap(),
+        |origin| {
+            origin.map(Bytes::from_static(b"other"), stream::settings().segment_target).unwrap()
+        },
         |origin| origin.part(part(2, 0)).unwrap(),
         Origin::end,
     ];

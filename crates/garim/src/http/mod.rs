@@ -16,6 +16,7 @@ mod idempotency;
 mod jobs;
 mod keys;
 mod limits;
+mod live_media;
 pub mod logging;
 mod look;
 mod media;
@@ -28,6 +29,7 @@ mod searches;
 mod uploads;
 mod users;
 mod videos;
+mod watch;
 mod webhooks;
 
 use std::any::Any;
@@ -74,6 +76,8 @@ pub struct App {
     /// Room for processes that look at pictures.
     looking: Arc<Semaphore>,
     ready: health::Ready,
+    /// The live channels that run here.
+    desk: Option<Arc<::live::Desk>>,
 }
 
 impl App {
@@ -82,7 +86,14 @@ impl App {
         let (stopping, ready) = (CancellationToken::new(), health::Ready::default());
         let (store, objects) = (service.store.clone(), service.objects.clone());
         let looking = Arc::new(Semaphore::new(LOOKING));
-        Self { store, objects, service, config, limits, prometheus, stopping, looking, ready }
+        let desk = None;
+        Self { store, objects, service, config, limits, prometheus, stopping, looking, ready, desk }
+    }
+
+    /// The same, whose viewers find what runs at `desk`.
+    #[cfg_attr(not(test), expect(dead_code, reason = "no command runs live channels yet"))]
+    pub fn showing(self, desk: Arc<::live::Desk>) -> Self {
+        Self { desk: Some(desk), ..self }
     }
 
     /// What work needs.
@@ -167,6 +178,9 @@ pub fn router(app: &Arc<App>) -> Router {
         None => router,
     };
     router
+        // For viewers on any page: what `cors` says of the API is not for these.
+        .merge(live_media::routes())
+        .merge(watch::routes(&app.config))
         .layer(from_fn(headers))
         .layer(from_fn(metrics::count))
         .layer(from_fn(logging::request))
