@@ -1,6 +1,7 @@
 #!/bin/sh
-# Installs what Garim needs from the system: only what is missing, so a second run needs neither
-# the network nor root. Called by `make setup`; Debian 12 and 13, Ubuntu 24.04, x86_64.
+# Installs what Garim needs from the system, and the player that is built in: only what is missing,
+# so a second run needs neither the network nor root. Called by `make setup`; Debian 12 and 13,
+# Ubuntu 24.04, x86_64.
 set -eu
 
 fail() {
@@ -52,9 +53,10 @@ need postgresql has_postgres
 # A test sets a server's clock.
 need faketime has_faketime
 
+player=$(dirname "$0")/fetch-player.sh
 if [ -z "$missing" ]; then
     echo "setup: system packages are all there"
-    exit 0
+    exec "$player"
 fi
 
 command -v apt-get >/dev/null 2>&1 ||
@@ -70,3 +72,4 @@ $as_root apt-get update -qq
 # shellcheck disable=SC2086 # a list of package names
 $as_root env DEBIAN_FRONTEND=noninteractive \
     apt-get install -y -qq --no-install-recommends $missing
+exec "$player"

@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use crate::child::{Child, Spawn};
-use crate::hls::{self, Duration90k, Playlist};
+use crate::hls::{self, Duration90k, Playlist, Rendition};
 use crate::origin::{Origin, WAITING_LIMIT};
 use crate::people::people_to_keep;
 use crate::recorder::{Progress, Recorder};
@@ -181,7 +181,8 @@ impl Channel {
         let Claimed { fence, channel, session } = claimed;
         let now = Timestamp::now();
         let settings = hls::Settings::new(SEGMENT_TARGET, PART_TARGET);
-        let playlist = Playlist::new(settings, "")
+        // Who takes over numbers segments from 0 again: caches keep what is under a name for ever.
+        let playlist = Playlist::new(settings, &format!("{}-", fence.claim))
             .map_err(|_| store::Error::Invalid { what: "playlist", why: "has unusable targets" })?;
         let origin = Arc::new(Origin::new(playlist, WAITING_LIMIT));
         let records = channel.policy.recording != RecordingPolicy::None;
@@ -455,6 +456,7 @@ impl Channel {
         let same = self.header.as_ref().is_some_and(|(_, before)| *before == bytes);
         if !same {
             let segment = Duration90k(header.segment_ticks.into());
+            self.tell("codecs", self.origin.describe(rendition(&header)));
             self.tell("header", self.origin.map(bytes.clone(), segment));
             if let Some(recorder) = self.recorder.as_mut().filter(|_| header.published) {
                 recorder.header(bytes.clone());
@@ -656,6 +658,14 @@ async fn hear(child: &mut Option<Child>) -> Option<(FromChild, Bytes)> {
     match child {
         Some(child) => child.hear().await,
         None => std::future::pending().await,
+    }
+}
+
+fn rendition(header: &Header) -> Rendition {
+    Rendition {
+        codecs: header.codecs.clone(),
+        resolution: (header.size.width, header.size.height),
+        frame_rate: header.frame_rate,
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use domain::{ChannelId, ServerId, SessionId};
 use jiff::{SignedDuration, Timestamp};
 use rtmp::Rejection;
-use store::{Asked, Error, Topic};
+use store::{Asked, Error, Playback, Topic};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
@@ -27,12 +27,20 @@ pub struct Desk {
     server: ServerId,
     slots: u32,
     running: Mutex<HashMap<ChannelId, Handle>>,
-    sessions: Mutex<HashMap<SessionId, Watched>>,
+    sessions: Mutex<HashMap<SessionId, Shown>>,
 }
 
-/// A session that viewers find here.
-struct Watched {
-    origin: Arc<Origin>,
+/// What viewers find here of a session.
+#[derive(Clone, Debug)]
+pub struct Watched {
+    /// What they read from.
+    pub origin: Arc<Origin>,
+    /// Who may: decided when the session began.
+    pub playback: Playback,
+}
+
+struct Shown {
+    watched: Watched,
     ended: Option<Instant>,
 }
 
@@ -42,9 +50,14 @@ impl Desk {
         Self { shared, server, slots, running: Mutex::default(), sessions: Mutex::default() }
     }
 
-    /// What viewers of a session read from; `None`: it does not run here, and did not of late.
-    pub fn origin(&self, session: SessionId) -> Option<Arc<Origin>> {
-        lock(&self.sessions).get(&session).map(|watched| Arc::clone(&watched.origin))
+    /// What viewers find of a session; `None`: it does not run here, and did not of late.
+    pub fn watched(&self, session: SessionId) -> Option<Watched> {
+        lock(&self.sessions).get(&session).map(|shown| shown.watched.clone())
+    }
+
+    /// Lets viewers find a session.
+    pub fn show(&self, session: SessionId, watched: Watched) {
+        lock(&self.sessions).insert(session, Shown { watched, ended: None });
     }
 
     /// Lets somebody publish.
@@ -113,8 +126,8 @@ impl Desk {
             for claimed in store.claim_channels(self.server, LEASE, now, free).await? {
                 let id = claimed.channel.id;
                 let handle = Channel::start(self.shared.clone(), claimed).await?;
-                let watched = Watched { origin: Arc::clone(&handle.origin), ended: None };
-                lock(&self.sessions).insert(handle.session.id, watched);
+                let (session, origin) = (&handle.session, Arc::clone(&handle.origin));
+                self.show(session.id, Watched { origin, playback: session.playback });
                 lock(&self.running).insert(id, handle);
             }
         }
@@ -126,12 +139,12 @@ impl Desk {
         let mut running = lock(&self.running);
         let mut sessions = lock(&self.sessions);
         for handle in running.values().filter(|handle| handle.commands.is_closed()) {
-            if let Some(watched) = sessions.get_mut(&handle.session.id) {
-                watched.ended.get_or_insert_with(Instant::now);
+            if let Some(shown) = sessions.get_mut(&handle.session.id) {
+                shown.ended.get_or_insert_with(Instant::now);
             }
         }
         running.retain(|_, handle| !handle.commands.is_closed());
-        sessions.retain(|_, watched| watched.ended.is_none_or(|at| at.elapsed() < ENDED));
+        sessions.retain(|_, shown| shown.ended.is_none_or(|at| at.elapsed() < ENDED));
     }
 }
 

@@ -24,7 +24,7 @@ pub use duration::Duration90k;
 pub use error::PlaylistError;
 pub use media::Media;
 pub use query::{Decision, InvalidQuery, PlaylistQuery};
-pub use variant::Variant;
+pub use variant::{Rendition, Variant};
 
 /// Complete segments that stay listed even when memory runs short. With the one that is being
 /// filled they are more than the three target durations that must be listed (section 6.2.2).
@@ -101,6 +101,8 @@ pub struct Playlist {
     settings: Settings,
     /// Stands before every name in the playlist.
     prefix: String,
+    /// What the parts are, for [`Playlist::multivariant`].
+    rendition: Option<Rendition>,
     /// Those that kept segments need, and the current one at the end.
     inits: VecDeque<(u64, Bytes)>,
     next_init: u64,
@@ -144,6 +146,7 @@ impl Playlist {
         Ok(Self {
             settings,
             prefix: text::quotable(prefix)?.to_owned(),
+            rendition: None,
             inits: VecDeque::new(),
             next_init: 0,
             segment: Duration90k::ZERO,
@@ -154,6 +157,16 @@ impl Playlist {
             bytes: 0,
             ended: false,
         })
+    }
+
+    /// Says what parts are from here on, for [`Playlist::multivariant`].
+    ///
+    /// # Errors
+    /// [`PlaylistError::Text`].
+    pub fn describe(&mut self, rendition: Rendition) -> Result<(), PlaylistError> {
+        text::quotable(&rendition.codecs)?;
+        self.rendition = Some(rendition);
+        Ok(())
     }
 
     /// From here on parts need this initialisation section (`ftyp`, `moov`), and a segment is complete

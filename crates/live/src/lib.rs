@@ -25,6 +25,6 @@ mod recorder;
 
 pub use channel::Shared;
 pub use child::Spawn;
-pub use desk::Desk;
+pub use desk::{Desk, Watched};
 pub use ingest::listen;
 pub use recorder::{Recorded, Segment, all};

@@ -15,12 +15,16 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use tokio::sync::{Semaphore, watch};
 
-use crate::hls::{Decision, Duration90k, Media, Part, Playlist, PlaylistError, PlaylistQuery};
+use crate::hls::{
+    Decision, Duration90k, Media, Part, Playlist, PlaylistError, PlaylistQuery, Rendition,
+};
 
 /// A usual limit of requests that wait at once in one session.
 pub const WAITING_LIMIT: usize = 2000;
 /// How long a request may wait, in target durations (sections 6.2.5.2 and 6.2.6 of the draft).
 const PATIENCE: u64 = 3;
+/// What a playlist is.
+const PLAYLIST: &str = "application/vnd.apple.mpegurl";
 /// Seconds for which a playlist may be kept whose address says what must be in it: other players
 /// ask for the same one within moments.
 const BLOCKED_MAX_AGE: u32 = 6;
@@ -107,6 +111,14 @@ impl Origin {
         }
     }
 
+    /// [`Playlist::describe`].
+    ///
+    /// # Errors
+    /// Those of [`Playlist::describe`].
+    pub fn describe(&self, rendition: Rendition) -> Result<(), PlaylistError> {
+        self.change(|playlist| playlist.describe(rendition))
+    }
+
     /// [`Playlist::map`].
     ///
     /// # Errors
@@ -143,8 +155,28 @@ impl Origin {
         .await
     }
 
-    /// Answers a request for media by a name from the playlist, without its prefix. If that is the
-    /// part that comes next it may take three target durations.
+    /// Answers a request for the playlist above, from which this one is at `uri`. It may take three
+    /// target durations, until there is a part.
+    pub async fn multivariant(&self, uri: &str) -> Response {
+        self.answer(|state| match state.playlist.multivariant(uri) {
+            Ok(Some(text)) => Some(Response {
+                status: Status::Ok,
+                body: text.into(),
+                content_type: PLAYLIST,
+                cache: CacheControl::MaxAge(LATEST_MAX_AGE),
+                gzip: false,
+            }),
+            Ok(None) if state.playlist.ended() => {
+                Some(Response::refusal(Status::NotFound, "it ended before it began"))
+            }
+            Ok(None) => None,
+            Err(error) => Some(Response::refusal(Status::NotFound, error.to_string())),
+        })
+        .await
+    }
+
+    /// Answers a request for media by a name as it stands in the playlist. If that is the part that
+    /// comes next it may take three target durations.
     pub async fn media(&self, name: &str) -> Response {
         self.answer(|state| match state.playlist.media(name) {
             Media::Ready(media) => Some(Response {
@@ -229,7 +261,7 @@ impl State {
         Response {
             status: Status::Ok,
             body,
-            content_type: "application/vnd.apple.mpegurl",
+            content_type: PLAYLIST,
             cache: CacheControl::MaxAge(cache),
             gzip,
         }

@@ -191,7 +191,11 @@ async fn serve(mut config: Config) -> Result<()> {
     }
     let publishers = channels::bind(&mut config).await?;
     let desk = publishers.as_ref().map(|_| Arc::new(channels::desk(&config, &service)));
-    let app = Arc::new(App::new(config, service.clone(), prometheus, desk.clone()));
+    let app = App::new(config, service.clone(), prometheus);
+    let app = Arc::new(match &desk {
+        Some(desk) => app.showing(Arc::clone(desk)),
+        None => app,
+    });
     let handle = Handle::new();
     let stop = tokio::spawn(stop(Arc::clone(&app), handle.clone()));
     let mut tasks = work(&app.config, &service, &app.stopping)?;

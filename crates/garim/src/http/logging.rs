@@ -9,7 +9,7 @@ use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::Response;
-use tracing::{Instrument, field, info, info_span};
+use tracing::{Instrument, debug, field, info, info_span};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::Log;
@@ -19,6 +19,8 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const MAX_ID: usize = 64;
 /// Longest path that is logged, in bytes.
 const MAX_PATH: usize = 200;
+/// Longest part of a path that is: those of live sessions may hold a signature.
+const MAX_PART: usize = 63;
 /// These print headers, frames or statements when they are asked for details.
 const QUIET: [&str; 5] = ["h2=info", "hyper=info", "hyper_util=info", "rustls=info", "sqlx=info"];
 
@@ -46,6 +48,7 @@ pub async fn request(mut request: Request, next: Next) -> Response {
     request.headers_mut().insert(REQUEST_ID, id.clone());
     let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str);
     let path = shown(request.uri().path(), route);
+    let is_live = route.starts_with("/live/");
     let span = info_span!(
         "request",
         id = id.to_str().unwrap_or_default(),
@@ -57,7 +60,13 @@ pub async fn request(mut request: Request, next: Next) -> Response {
     async {
         let mut response = next.run(request).await;
         let millis = start.elapsed().as_millis() as u64;
-        info!(status = response.status().as_u16(), millis, "answered");
+        let status = response.status().as_u16();
+        // Each viewer of a live session asks several times a second.
+        if is_live && status < 400 {
+            debug!(status, millis, "answered");
+        } else {
+            info!(status, millis, "answered");
+        }
         response.headers_mut().insert(REQUEST_ID, id);
         response
     }
@@ -78,11 +87,8 @@ fn new_id() -> HeaderValue {
 /// The path; its template where it holds what no path of ours holds, such as a key in the wrong place.
 fn shown<'a>(path: &'a str, route: &'a str) -> &'a str {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"/._-".contains(&b);
-    if path.len() <= MAX_PATH && path.bytes().all(plain) && !path.contains("garim_") {
-        path
-    } else {
-        route
-    }
+    let short = path.len() <= MAX_PATH && path.split('/').all(|part| part.len() <= MAX_PART);
+    if short && path.bytes().all(plain) && !path.contains("garim_") { path } else { route }
 }
 
 #[cfg(test)]
@@ -103,5 +109,7 @@ mod tests {
         assert_eq!(shown("/v1/users/mina", "/v1/users/{user}"), "/v1/users/mina");
         assert_eq!(shown("/v1/keys/garim_abc", "/v1/keys/{id}"), "/v1/keys/{id}");
         assert_eq!(shown("/v1/keys/%67arim", "none"), "none");
+        let signed = format!("/live/0198/1790000000.{:064}/media.m3u8", 0);
+        assert_eq!(shown(&signed, "/live/{session}/{*path}"), "/live/{session}/{*path}");
     }
 }

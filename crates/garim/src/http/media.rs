@@ -164,7 +164,7 @@ async fn send(
 
 /// One range of bytes (RFC 9110, section 14.1.2). What is no such range is ignored, as that section says; several
 /// ranges are too: then everything is sent.
-fn parse(header: &HeaderValue, size: u64) -> Result<Option<Range<u64>>, Problem> {
+pub fn parse(header: &HeaderValue, size: u64) -> Result<Option<Range<u64>>, Problem> {
     let range = header.to_str().ok().and_then(|text| text.strip_prefix("bytes="));
     let Some((from, to)) = range.and_then(|range| range.trim().split_once('-')) else {
         return Ok(None);

@@ -18,6 +18,7 @@ mod jobs;
 mod keys;
 mod limits;
 mod live;
+mod live_media;
 pub mod logging;
 mod look;
 mod media;
@@ -30,6 +31,7 @@ mod searches;
 mod uploads;
 mod users;
 mod videos;
+mod watch;
 mod webhooks;
 
 use std::any::Any;
@@ -75,23 +77,24 @@ pub struct App {
     pub stopping: CancellationToken,
     /// Room for processes that look at pictures.
     looking: Arc<Semaphore>,
-    /// Live channels that run here, if any do.
-    pub desk: Option<Arc<::live::Desk>>,
     ready: health::Ready,
+    /// The live channels that run here.
+    desk: Option<Arc<::live::Desk>>,
 }
 
 impl App {
-    pub fn new(
-        config: Config,
-        service: Service,
-        prometheus: PrometheusHandle,
-        desk: Option<Arc<::live::Desk>>,
-    ) -> Self {
+    pub fn new(config: Config, service: Service, prometheus: PrometheusHandle) -> Self {
         let limits = limits::Limits::new(&config.limits);
         let (stopping, ready) = (CancellationToken::new(), health::Ready::default());
         let (store, objects) = (service.store.clone(), service.objects.clone());
         let looking = Arc::new(Semaphore::new(LOOKING));
-        Self { store, objects, service, config, limits, prometheus, stopping, looking, desk, ready }
+        let desk = None;
+        Self { store, objects, service, config, limits, prometheus, stopping, looking, ready, desk }
+    }
+
+    /// The same, whose viewers find what runs at `desk`.
+    pub fn showing(self, desk: Arc<::live::Desk>) -> Self {
+        Self { desk: Some(desk), ..self }
     }
 
     /// What work needs.
@@ -178,6 +181,9 @@ pub fn router(app: &Arc<App>) -> Router {
         None => router,
     };
     router
+        // For viewers on any page: what `cors` says of the API is not for these.
+        .merge(live_media::routes())
+        .merge(watch::routes(&app.config))
         .layer(from_fn(headers))
         .layer(from_fn(metrics::count))
         .layer(from_fn(logging::request))

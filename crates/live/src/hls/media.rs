@@ -41,9 +41,9 @@ enum Name {
 }
 
 impl Playlist {
-    /// What there is under `name`, a name from the playlist without its prefix.
+    /// What there is under `name`, as it stands in the playlist.
     pub fn media(&self, name: &str) -> Media {
-        match parse(name) {
+        match name.strip_prefix(self.prefix.as_str()).and_then(parse) {
             Some(Name::Init(number)) => self.init(number),
             Some(Name::Segment(msn)) => self.segment(msn),
             Some(Name::Part(msn, part)) => self.part_media(msn, part),
