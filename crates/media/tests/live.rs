@@ -1,5 +1,7 @@
 //! Live pictures in, fragments out, and what FFmpeg reads of them.
 
+#![allow(clippy::unwrap_used)] // In helpers of tests too: a panic is a failure with a place.
+
 use std::fs;
 use std::path::Path;
 
