@@ -1509,7 +1509,7 @@ export interface components {
             ended_at?: string | null;
             /** Format: uuid */
             id: string;
-            /** @description `mosaic`, `render`, `search`, `recover`, `ingest` or `convert`; of parts of long videos `analyse_part` or `render_part`. */
+            /** @description `mosaic`, `render`, `search`, `recover`, `ingest`, `convert` or `recording`; of parts of long videos `analyse_part` or `render_part`. */
             kind: string;
             /**
              * Format: uuid
@@ -1806,7 +1806,7 @@ export interface components {
                 ended_at?: string | null;
                 /** Format: uuid */
                 id: string;
-                /** @description `mosaic`, `render`, `search`, `recover`, `ingest` or `convert`; of parts of long videos `analyse_part` or `render_part`. */
+                /** @description `mosaic`, `render`, `search`, `recover`, `ingest`, `convert` or `recording`; of parts of long videos `analyse_part` or `render_part`. */
                 kind: string;
                 /**
                  * Format: uuid
