@@ -30,8 +30,13 @@ fn watch_until(
     let from = viewer.pictures.len();
     until(|| {
         viewer.look(service);
-        let told = || format!("{} pictures, not what was waited for", viewer.pictures.len() - from);
-        is(&viewer.pictures[from..]).then_some(()).ok_or_else(told)
+        let seen = &viewer.pictures[from..];
+        if is(seen) {
+            return Ok(());
+        }
+        let published = seen.iter().filter(|picture| picture.published).count();
+        let channels = service.get("/v1/channels").body;
+        Err(format!("{} pictures, {published} of them published: {channels}", seen.len()))
     });
 }
 
@@ -145,4 +150,47 @@ fn a_child_that_is_killed_is_followed_by_another_and_nothing_is_uncovered() {
     service.delete(&cover);
     watch_until(&service, &mut viewer, shows_him);
     assert_eq!(viewer.leaks(), 0);
+}
+
+#[test]
+fn a_server_that_is_killed_comes_back_with_its_channels_and_the_recording_goes_on() {
+    let s = Scratch::new();
+    make_clip(&s);
+    let service = Service::start(&s, LIVE);
+    let started = start(&service, None);
+    let mut viewer = Viewer::of(&s, &started);
+    let publisher = Publisher::start(&s, started["source_url"].as_str().unwrap());
+    let covered =
+        |seen: &[broadcast::Seen]| seen.iter().filter(|picture| picture.published).count() >= 144;
+    watch_until(&service, &mut viewer, covered);
+    let admin = service.server.admin.clone();
+    server::signal(service.server.id(), "KILL");
+    drop((service, publisher));
+
+    let mut service = Service::start(&s, LIVE);
+    service.server.admin = admin;
+    // Once the lease of the one that was killed is over, the other sends.
+    watch_until(&service, &mut viewer, |seen| !seen.is_empty());
+    // The address has another port, because the test asked for any; the key is the same.
+    let again = start(&service, None);
+    assert_eq!(again["channel_id"], started["channel_id"]);
+    let key = |answer: &Value| {
+        answer["source_url"].as_str().unwrap().rsplit('/').next().map(str::to_owned)
+    };
+    assert_eq!(key(&again), key(&started));
+    let _publisher = Publisher::start(&s, again["source_url"].as_str().unwrap());
+    watch_until(&service, &mut viewer, covered);
+    let stop = json!({"channel_id": started["channel_id"]});
+    until(|| match service.post("/v1/live/stop", &stop) {
+        answer if answer.status == 200 => Ok(()),
+        answer => Err(answer.body),
+    });
+    assert_eq!(viewer.leaks(), 0);
+    let ready = service.event("recording.ready");
+    // Both halves, less the segment that was under way when the server was killed.
+    assert!(ready["duration_ms"].as_u64().unwrap() >= 8000, "{ready}");
+    let video = ready["video"].as_str().unwrap();
+    let video = service.get(&format!("/v1/videos/{video}")).is(200).json();
+    service.watch(&video, "recorded.mp4");
+    s.assert_plays("recorded.mp4");
 }

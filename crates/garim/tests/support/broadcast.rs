@@ -29,7 +29,7 @@ impl Publisher {
     pub fn start(s: &Scratch, url: &str) -> Self {
         let args = format!("-v error -nostdin -re -stream_loop -1 -i {CLIP} -c copy -f flv {url}");
         let mut command = s.command("ffmpeg", &args);
-        Self(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+        Self(command.stdout(Stdio::null()).spawn().unwrap())
     }
 }
 
@@ -59,6 +59,8 @@ pub fn start(service: &Service<'_>, collection: Option<&str>) -> Value {
 pub struct Seen {
     /// When it was taken, by the server's clock.
     pub at: Timestamp,
+    /// Whether it is as large as the publisher's: a slate before that is not.
+    pub published: bool,
     pub her: Sight,
     pub him: Sight,
 }
@@ -160,7 +162,7 @@ impl<'a> Viewer<'a> {
                 if is_clip { sight(originals, picture, face) } else { Sight::Nothing }
             };
             let (her, him) = (sight(&self.her, HER_FACE), sight(&self.him, HIS_FACE));
-            self.pictures.push(Seen { at: at + each * n, her, him });
+            self.pictures.push(Seen { at: at + each * n, published: is_clip, her, him });
         }
     }
 
