@@ -19,8 +19,8 @@ use anyhow::{Context, Result, anyhow, bail};
 use pipeline::live::LiveSpec;
 use pipeline::live::wire::{self, FromChild};
 use pipeline::{
-    EnrolSpec, Input, JobSpec, PartSpec, Phase, PhotoSearchSpec, Progress, RemuxSpec, RenderSpec,
-    SearchSpec, TrackSpec, VerifySpec,
+    EnrolSpec, Input, JobSpec, PartSpec, Phase, PhotoSearchSpec, Progress, RecordingSpec,
+    RemuxSpec, RenderSpec, SearchSpec, TrackSpec, VerifySpec,
 };
 use rustix::process::{
     DumpableBehavior, Pid, Resource, Rlimit, Signal, getppid, set_dumpable_behavior,
@@ -49,6 +49,8 @@ pub enum Task {
     SearchPhoto(PhotoSearchSpec),
     /// Makes an MP4 of a sealed original, sealed as well.
     Remux(RemuxSpec),
+    /// Makes an MP4 of what a live channel sent: covered, so in the clear.
+    Recording(RecordingSpec),
     /// Plain files only: what it writes is uncovered, and must not lie beside a sealed original.
     Convert {
         input: PathBuf,
@@ -111,22 +113,33 @@ pub fn run(
     outcome
 }
 
-fn start(task: &Task) -> Result<Child> {
-    let mut child = Command::new("/proc/self/exe")
+/// This program as a child, without pipes.
+pub fn command() -> Command {
+    let mut command = Command::new("/proc/self/exe");
+    command
         .arg("child")
         .env(PARENT, std::process::id().to_string())
         // glibc gives every thread a heap of its own, and what one freed no other gets: up to 130 MB more.
-        .env("MALLOC_ARENA_MAX", "1")
+        .env("MALLOC_ARENA_MAX", "1");
+    command
+}
+
+/// The line that a child is told first. It may hold the key of a sealed original.
+pub fn line(task: &Task) -> Result<Zeroizing<Vec<u8>>> {
+    let mut line = Zeroizing::new(serde_json::to_vec(task)?);
+    line.push(b'\n');
+    Ok(line)
+}
+
+fn start(task: &Task) -> Result<Child> {
+    let mut child = command()
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .context("the child process cannot be started")?;
     let mut stdin = child.stdin.take().context("the child has no stdin")?;
-    // It may hold the key of a sealed original.
-    let mut task = Zeroizing::new(serde_json::to_vec(task)?);
-    task.push(b'\n');
-    stdin.write_all(&task).context("the child does not listen")?;
+    stdin.write_all(&line(task)?).context("the child does not listen")?;
     Ok(child)
 }
 
@@ -302,6 +315,7 @@ fn work(task: &Task, tell: &mut dyn FnMut(Progress)) -> Result<serde_json::Value
         Task::Search(spec) => serde_json::to_value(pipeline::search(spec, tell)?)?,
         Task::SearchPhoto(spec) => serde_json::to_value(pipeline::search_photo(spec)?)?,
         Task::Remux(spec) => serde_json::to_value(pipeline::remux(spec, tell)?)?,
+        Task::Recording(spec) => serde_json::to_value(pipeline::recording(spec, tell)?)?,
         Task::Live(_) => bail!("a live channel has no single result"),
         Task::Probe { input } => serde_json::to_value(media::probe(input.open()?)?)?,
         Task::Convert { input, output } => {

@@ -42,6 +42,7 @@ pub struct Config {
     /// Prefix of the store whose new objects are processed by themselves.
     pub watch: Option<String>,
     pub retention: Retention,
+    pub live: Live,
 }
 
 /// PEM files.
@@ -146,6 +147,20 @@ impl Retention {
     }
 }
 
+#[derive(Debug)]
+pub struct Live {
+    /// Where publishers come to, by RTMP; `None`: this server runs no channels.
+    pub listen: Option<SocketAddr>,
+    /// How publishers reach the servers that run channels, without a slash at the end.
+    pub rtmp_url: String,
+    /// Channels that there may be, of all users and on all servers.
+    pub channels: u32,
+    /// Channels that this server runs at once; 0: one for each core.
+    pub slots: u32,
+    /// How long a start waits until its channel takes a publisher, and a stop until all is finished.
+    pub wait: Duration,
+}
+
 /// What the command line said; it comes before the file.
 #[derive(Debug, Default)]
 pub struct Overrides {
@@ -181,9 +196,11 @@ impl Config {
         let listen =
             overrides.listen.or(listen).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080)));
         let data = overrides.data.or(data).map_or_else(default_data, Ok)?;
+        let public_url = root.url("public_url");
         let config = Self {
             listen,
-            public_url: root.url("public_url"),
+            live: live(&mut root, public_url.as_ref(), listen),
+            public_url,
             tls: tls(&mut root),
             database: database(&mut root, database_url),
             objects: objects(&mut root, &data),
@@ -290,7 +307,7 @@ fn limits(root: &mut Section) -> Limits {
     root.section("limits", |s| Limits {
         requests_per_second: s.number("requests_per_second", 1..=100_000, 50),
         burst: s.number("burst", 1..=100_000, 100),
-        concurrent: s.number("concurrent", 1..=10_000, 32),
+        concurrent: s.number("concurrent", 1..=10_000, 64),
         strangers_per_minute: s.number("strangers_per_minute", 1..=100_000, 60),
         body_bytes: s.number("body_bytes", 1024..=64 << 20, 1 << 20) as usize,
         timeout: s.seconds("timeout_seconds", 1..=600, 30),
@@ -337,6 +354,43 @@ fn retention(root: &mut Section) -> Retention {
         Retention {
             days: (days > 0).then_some(days),
             originals: (!sealed).then(|| Duration::from_secs(u64::from(hours) * 3600)),
+        }
+    })
+}
+
+fn live(root: &mut Section, public: Option<&Url>, http: SocketAddr) -> Live {
+    root.section("live", |s| {
+        let listen: Option<SocketAddr> =
+            s.parsed("listen", "an address and port, like 0.0.0.0:1935");
+        let told: Option<Url> = s.parsed("rtmp_url", "a URL");
+        let plain = |url: &Url| {
+            matches!(url.scheme(), "rtmp" | "rtmps")
+                && url.has_host()
+                && matches!(url.path(), "" | "/")
+        };
+        if told.as_ref().is_some_and(|url| !plain(url) || url.query().is_some()) {
+            s.wrong("rtmp_url: must be rtmp:// or rtmps://, a host, and perhaps a port");
+        }
+        let rtmp_url = told.map_or_else(
+            || {
+                // Where nothing else is said: the host that serves HTTP, or else the address itself.
+                let port = listen.map_or(1935, |address| address.port());
+                let host = public.and_then(Url::host_str).map(str::to_owned);
+                let host = host.unwrap_or_else(|| match listen.unwrap_or(http) {
+                    SocketAddr::V4(address) => address.ip().to_string(),
+                    SocketAddr::V6(address) => format!("[{}]", address.ip()),
+                });
+                let port = if port == 1935 { String::new() } else { format!(":{port}") };
+                format!("rtmp://{host}{port}")
+            },
+            |url| url.as_str().trim_end_matches('/').to_owned(),
+        );
+        Live {
+            listen,
+            rtmp_url,
+            channels: s.number("channels", 1..=1000, 5),
+            slots: s.number("slots", 0..=1000, 0),
+            wait: s.seconds("wait_seconds", 1..=25, 10),
         }
     })
 }
@@ -431,12 +485,32 @@ mod tests {
         let (example, _) = block.split_once("```").unwrap();
         let config = parse(example).unwrap();
         assert!(matches!(config.objects, Objects::S3 { .. }) && config.tls.is_some());
+        assert_eq!(config.live.rtmp_url, "rtmp://live.example.org");
         // What the manual gives for limits, jobs and retention are the defaults.
         let default = parse("").unwrap();
         let told = |config: &Config| {
-            format!("{:?} {:?} {:?}", config.limits, config.jobs, config.retention)
+            let live = (config.live.channels, config.live.wait);
+            format!("{:?} {:?} {:?} {live:?}", config.limits, config.jobs, config.retention)
         };
         assert_eq!(told(&config), told(&default));
+    }
+
+    #[test]
+    fn publishers_are_told_an_address_whatever_is_said() {
+        let url = |text: &str| parse(text).unwrap().live.rtmp_url;
+        assert_eq!(url(""), "rtmp://127.0.0.1");
+        assert_eq!(url("public_url = 'https://tv.example.org:8443'"), "rtmp://tv.example.org");
+        let other = "public_url = 'https://tv.example.org'\n[live]\nlisten = '[::]:1936'";
+        assert_eq!(url(other), "rtmp://tv.example.org:1936");
+        assert_eq!(url("[live]\nlisten = '[::1]:1935'"), "rtmp://[::1]");
+        assert_eq!(
+            url("[live]\nrtmp_url = 'rtmps://in.example.org:443/'"),
+            "rtmps://in.example.org:443"
+        );
+        for bad in ["http://x", "rtmp://x/live", "rtmp:x", "rtmp://x?key=1"] {
+            assert!(wrong(&format!("[live]\nrtmp_url = '{bad}'")).contains("live.rtmp_url: "));
+        }
+        assert!(wrong("[live]\nchannels = 0").contains("live.channels: "));
     }
 
     #[test]

@@ -20,6 +20,8 @@ const GARBAGE: u32 = 200;
 const MADE: [&str; 3] = ["vod", "searches", "plans"];
 /// Objects in them that are looked at in one look.
 const LISTED: usize = 1000;
+/// A channel that no server makes ready for so long is free again. Who started it waits no longer than that.
+const START_PATIENCE: SignedDuration = SignedDuration::from_secs(30);
 /// Half-written objects older than this are of killed processes.
 const STALE: SignedDuration = SignedDuration::from_hours(24);
 
@@ -40,6 +42,7 @@ pub async fn run(service: Service, watch: Option<Watch>, stopping: CancellationT
         if rarely {
             round = Some(Round::default());
             done.push(service.store.prune_events(now).await);
+            done.push(service.store.prune_servers(now).await);
             done.push(service.objects.sweep(now, STALE).await.map(drop));
         }
         done.push(go_round(&service, &mut round, now).await);
@@ -58,6 +61,7 @@ async fn expire(service: &Service, now: Timestamp) -> Result<(), Error> {
         tracing::warn!(jobs = given_up, "jobs lost their worker in every attempt");
     }
     store.expire_videos(now).await?;
+    store.give_up_starts(START_PATIENCE, now).await?;
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! The command line of Garim. What belongs in this crate: arguments, processes, files under their
 //! final names, progress, exit codes. What never does: pixels, tensors, codecs.
 
+mod channels;
 mod child;
 mod cli;
 mod cmd;

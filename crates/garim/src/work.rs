@@ -1,6 +1,6 @@
 //! What jobs are told to do: the JSON in their rows, and in requests.
 
-use domain::PersonId;
+use domain::{PersonId, SessionId};
 use pipeline::Speed;
 use redact::{EffectKind, Policy, Shape};
 use serde::{Deserialize, Serialize};
@@ -169,6 +169,15 @@ pub struct RenderWork {
 pub struct RecoverWork {
     /// The version that showed them.
     pub version: i64,
+}
+
+/// What is to be published of a live session.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RecordingWork {
+    /// The session.
+    pub session: SessionId,
+    /// Why its recording ended before it did.
+    pub broken: Option<String>,
 }
 
 /// Which faces to look for in a video.

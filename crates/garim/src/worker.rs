@@ -8,6 +8,7 @@ mod convert;
 mod cover;
 mod ingest;
 mod parts;
+mod recording;
 mod search;
 
 use std::convert::Infallible;
@@ -164,6 +165,7 @@ async fn work(attempt: &Attempt) -> Result<(), Trouble> {
         Kind::Ingest => ingest::run(attempt).await,
         Kind::AnalysePart | Kind::RenderPart => parts::part(attempt).await,
         Kind::Convert => convert::run(attempt).await,
+        Kind::Recording => recording::run(attempt).await,
     }
 }
 

@@ -130,6 +130,7 @@ pub(crate) struct Channel {
     fence: ChannelFence,
     session: Session,
     reconnect: Duration,
+    max_frame_rate: u32,
     orders: Orders,
     origin: Arc<Origin>,
     recorder: Option<Recorder>,
@@ -206,6 +207,7 @@ impl Channel {
             fence,
             session: session.clone(),
             reconnect: Duration::from_secs(channel.policy.reconnect_seconds.into()),
+            max_frame_rate: channel.policy.max_frame_rate,
             orders,
             origin: Arc::clone(&origin),
             recorder,
@@ -385,6 +387,7 @@ impl Channel {
         let spec = LiveSpec {
             encoding: self.shared.encoding.clone(),
             largest: self.shared.largest,
+            max_frame_rate: self.max_frame_rate,
             workers: 0,
             elapsed: ticks(self.began.elapsed()),
             resume,
@@ -544,11 +547,7 @@ impl Channel {
     async fn watch_recorder(&mut self) {
         let Some(recorder) = &self.recorder else { return };
         let progress = recorder.progress();
-        let recorded = Recorded {
-            segments: progress.segments,
-            bytes: progress.bytes,
-            duration_ms: progress.ticks / 90,
-        };
+        let recorded = counted(&progress);
         if recorded != self.session.recorded {
             let told = self.shared.store.set_recorded(&self.fence, &recorded).await;
             self.session.recorded = if told.is_ok() { recorded } else { return };
@@ -616,16 +615,16 @@ impl Channel {
             let stopped = store.stop_live(&self.session.owner, channel, "live", now).await;
             self.note("stop", stopped.map(|_| ()));
         }
-        let finished = match recorded {
-            Some(Progress { failed: Some(reason), .. }) => {
-                store.set_recording(&self.fence, &RecordingState::Failed { reason }, now).await
+        if let Some(progress) = recorded {
+            let told = store.set_recorded(&self.fence, &counted(&progress)).await;
+            self.note("recorded", told);
+            if let Some(reason) = progress.failed {
+                let failed = RecordingState::Failed { reason };
+                self.note("recording", store.set_recording(&self.fence, &failed, now).await);
             }
-            Some(Progress { segments: 1.., .. }) => {
-                store.set_recording(&self.fence, &RecordingState::Finishing, now).await
-            }
-            _ => Ok(()),
-        };
-        self.note("recording", finished);
+        }
+        let finished = store.finish_recording(&self.fence, now).await;
+        self.note("recording", finished.map(|_| ()));
         let stopped = self.shared.store.channel_stopped(&self.fence, now).await;
         self.note("stopped", stopped);
     }
@@ -647,6 +646,11 @@ impl Channel {
         };
         let _ = tokio::time::timeout(LAST_PARTS, last).await;
     }
+}
+
+fn counted(progress: &Progress) -> Recorded {
+    let Progress { segments, bytes, ticks, .. } = *progress;
+    Recorded { segments, bytes, duration_ms: ticks / 90 }
 }
 
 /// What the child says next; nothing ever, when there is none.

@@ -20,8 +20,9 @@ const CONNECTIONS: usize = 200;
 const READ: usize = 64 << 10;
 /// How long a write may take.
 const WRITE: Duration = Duration::from_secs(10);
-/// How long a publisher is given to read why it is sent away.
-const FAREWELL: Duration = Duration::from_secs(1);
+/// How long a publisher is given to read why it is sent away: some look only when they send again, and an encoder
+/// may hold that back.
+const FAREWELL: Duration = Duration::from_secs(5);
 /// After the listener failed: it has no more sockets, mostly.
 const AGAIN: Duration = Duration::from_millis(200);
 
@@ -125,10 +126,9 @@ async fn exchange(
         while let Some(event) = connection.next_event()? {
             let media = match event {
                 Event::Publish(publish) => {
-                    let (app, key) = (publish.app, publish.key);
-                    match desk.publish(key.reveal()).await {
+                    match desk.publish(publish.key.reveal()).await {
                         Ok((handle, admitted)) => {
-                            tracing::info!(app, channel = %handle.fence.channel, "a publisher is let in");
+                            tracing::info!(channel = %handle.fence.channel, "a publisher is let in");
                             connection.accept_publish(began.elapsed());
                             let (ticket, cut) = (admitted.ticket, admitted.cut);
                             let commands = handle.commands;

@@ -27,4 +27,4 @@ pub use channel::Shared;
 pub use child::Spawn;
 pub use desk::{Desk, Watched};
 pub use ingest::listen;
-pub use recorder::{Segment, all};
+pub use recorder::{Recorded, Segment, all};

@@ -54,6 +54,44 @@ impl Segment {
     }
 }
 
+/// Name of a list of people: `people-{segment}-{number}.txt`, from which segment on it is good.
+fn people_name(segment: u64, number: u64) -> String {
+    format!("people-{segment:010}-{number:010}.txt")
+}
+
+/// What an object of a recording is, by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recorded {
+    /// A header, by its number.
+    Header(u64),
+    /// A segment.
+    Segment(Segment),
+    /// Ids of people who may be seen, one a line.
+    People {
+        /// From this segment on.
+        segment: u64,
+        /// Its place among the lists.
+        number: u64,
+    },
+}
+
+impl Recorded {
+    /// Reads the name of an object; `None`: it is none of a recording.
+    pub fn parse(name: &str) -> Option<Self> {
+        if let Some(segment) = Segment::parse(name) {
+            return Some(Self::Segment(segment));
+        }
+        if let Some(number) = name.strip_prefix("init-").and_then(|n| n.strip_suffix(".mp4")) {
+            let number = number.parse().ok()?;
+            return (header_name(number) == name).then_some(Self::Header(number));
+        }
+        let rest = name.strip_prefix("people-")?.strip_suffix(".txt")?;
+        let (segment, number) = rest.split_once('-')?;
+        let (segment, number) = (segment.parse().ok()?, number.parse().ok()?);
+        (people_name(segment, number) == name).then_some(Self::People { segment, number })
+    }
+}
+
 /// An object that is to be stored.
 struct Waiting {
     name: String,
@@ -67,7 +105,7 @@ struct Waiting {
 pub struct Progress {
     /// Segments.
     pub segments: u64,
-    /// Bytes of them.
+    /// Their bytes.
     pub bytes: u64,
     /// How long they are, in ticks of 1/90000 s.
     pub ticks: u64,
@@ -93,30 +131,26 @@ impl Recorder {
     /// # Errors
     /// When the folder cannot be read.
     pub(crate) async fn open(objects: Objects, folder: ObjectPath) -> Result<Self, store::Error> {
-        let (mut next, mut headers) = (0, 0);
+        let (mut next, mut headers, mut lists) = (0, 0, 0);
         let mut done = Progress::default();
         for object in all(&objects, &folder).await? {
-            let name = object.path.as_str().rsplit('/').next().unwrap_or_default();
-            if let Some(segment) = Segment::parse(name) {
-                next = next.max(segment.number + 1);
-                headers = headers.max(segment.header + 1);
-                done.segments += 1;
-                done.ticks += segment.ticks;
+            // A server that died may have left a header or a list without the segment they were for.
+            match Recorded::parse(object.path.base()) {
+                Some(Recorded::Segment(segment)) => {
+                    next = next.max(segment.number + 1);
+                    done.segments += 1;
+                    done.ticks += segment.ticks;
+                    done.bytes += object.size;
+                }
+                Some(Recorded::Header(number)) => headers = headers.max(number + 1),
+                Some(Recorded::People { number, .. }) => lists = lists.max(number + 1),
+                None => {}
             }
-            done.bytes += object.size;
         }
         let (to, waiting) = mpsc::channel(MAX_WAITING);
         let (told, progress) = watch::channel(done);
         tokio::spawn(store_all(objects, folder, waiting, told));
-        Ok(Self {
-            to: Some(to),
-            progress,
-            next,
-            headers,
-            lists: 0,
-            open: BytesMut::new(),
-            ticks: 0,
-        })
+        Ok(Self { to: Some(to), progress, next, headers, lists, open: BytesMut::new(), ticks: 0 })
     }
 
     /// What follows needs this header.
@@ -154,7 +188,7 @@ impl Recorder {
     /// Who may be seen from here on, by their ids.
     pub(crate) fn people(&mut self, ids: &[String]) {
         let text = ids.join("\n");
-        self.put(format!("people-{:010}-{:010}.txt", self.next, self.lists), text.into(), 0);
+        self.put(people_name(self.next, self.lists), text.into(), 0);
         self.lists += 1;
     }
 
@@ -226,8 +260,9 @@ async fn store_all(
             Err(error) => Err(error),
         };
         match stored {
+            Ok(()) if ticks == 0 => {}
             Ok(()) => told.send_modify(|progress| {
-                progress.segments += u64::from(ticks > 0);
+                progress.segments += 1;
                 progress.bytes += size;
                 progress.ticks += ticks;
             }),
@@ -248,5 +283,39 @@ mod tests {
         for no in ["seg-1-2-3.m4s", "seg-0000000012-0000000001-.m4s", "init-0000000001.mp4", ""] {
             assert_eq!(Segment::parse(no), None, "{no}");
         }
+        for (name, recorded) in [
+            (segment.name(), Some(Recorded::Segment(segment))),
+            (segment.header_name(), Some(Recorded::Header(1))),
+            (people_name(12, 3), Some(Recorded::People { segment: 12, number: 3 })),
+            ("people-12-3.txt".to_owned(), None),
+            ("init-1.mp4".to_owned(), None),
+            ("video.mp4".to_owned(), None),
+        ] {
+            assert_eq!(Recorded::parse(&name), recorded, "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_recording_goes_on_behind_what_a_server_left_that_died_before_its_first_segment() {
+        let dir = std::env::temp_dir().join(format!("garim-recorder-{}", std::process::id()));
+        let objects = Objects::open(&store::Place::Folder(dir.clone())).unwrap();
+        let folder: ObjectPath = "vod/mina/202611251405-x".parse().unwrap();
+        let mut first = Recorder::open(objects.clone(), folder.clone()).await.unwrap();
+        first.people(&["a".to_owned()]);
+        first.header(Bytes::from_static(b"header"));
+        assert_eq!(first.finish().await, Progress::default());
+        let mut second = Recorder::open(objects.clone(), folder.clone()).await.unwrap();
+        second.people(&["a".to_owned()]);
+        second.header(Bytes::from_static(b"header"));
+        second.part(true, 100, &Bytes::from_static(b"part"));
+        let done = Progress { segments: 1, bytes: 4, ticks: 100, failed: None };
+        assert_eq!(second.finish().await, done);
+        let names: Vec<_> = all(&objects, &folder).await.unwrap();
+        let names: Vec<_> = names.iter().map(|object| object.path.base().to_owned()).collect();
+        std::fs::remove_dir_all(dir).unwrap();
+        let segment = Segment { number: 0, header: 1, ticks: 100 };
+        let want =
+            [header_name(0), header_name(1), people_name(0, 0), people_name(0, 1), segment.name()];
+        assert_eq!(names, want);
     }
 }

@@ -16,11 +16,15 @@ const MICROSECONDS: ff::AVRational = ff::AVRational { num: 1, den: 1_000_000 };
 const BACK: i64 = 100_000;
 /// A step forward of more than this is another recording's clock; less is a pause. In µs.
 const FORWARD: i64 = 10_000_000;
+/// The same where there are no pauses.
+const FORWARD_WITHOUT_PAUSES: i64 = BACK;
 
 /// Straightens the clock of a source that has a free one; leaves the others alone.
 #[derive(Debug)]
 pub(crate) struct Clock {
     free: bool,
+    /// Longest step forward that is a pause, in µs.
+    forward: i64,
     /// What was added at the start of the file, in µs.
     first: i64,
     /// What was added last, by the stream that first saw a new clock.
@@ -56,7 +60,13 @@ impl Clock {
 
     fn new(free: bool, first: i64, streams: &[usize]) -> Self {
         let stream = |&index| Stream { index, offset: first, due: None };
-        Self { free, first, latest: first, streams: streams.iter().map(stream).collect() }
+        let streams = streams.iter().map(stream).collect();
+        Self { free, forward: FORWARD, first, latest: first, streams }
+    }
+
+    /// The same for a source in which a pause is where nobody recorded: it is left out.
+    pub(crate) fn without_pauses(self) -> Self {
+        Self { forward: FORWARD_WITHOUT_PAUSES, ..self }
     }
 
     /// Seconds added at the start of the file.
@@ -88,12 +98,13 @@ impl Clock {
 
     /// What to add to the time stamps of a packet that is decoded at `dts`. All in µs.
     fn offset(&mut self, index: usize, dts: Option<i64>, duration: i64) -> i64 {
-        let (latest, last_due) = (self.latest, self.streams.iter().filter_map(|s| s.due).max());
+        let (latest, forward) = (self.latest, self.forward);
+        let last_due = self.streams.iter().filter_map(|s| s.due).max();
         let Some(stream) = self.streams.iter_mut().find(|s| s.index == index) else { return 0 };
         let Some(dts) = dts else { return stream.offset };
         let fits = |due: i64, offset: i64| {
             let step = dts.saturating_add(offset).saturating_sub(due);
-            (-BACK..=FORWARD).contains(&step)
+            (-BACK..=forward).contains(&step)
         };
         if let (Some(due), Some(last_due)) = (stream.due, last_due)
             && !fits(due, stream.offset)
@@ -162,6 +173,24 @@ mod tests {
     fn a_leap_forward_is_a_new_recording_too() {
         let packets = [(VIDEO, 0, 40), (SOUND, 0, 40), (SOUND, 500_000, 40), (VIDEO, 500_000, 40)];
         assert_eq!(straight(&packets), [0, 0, 40, 40]);
+    }
+
+    #[test]
+    fn where_nobody_recorded_is_no_pause_and_picture_and_sound_stay_in_step() {
+        let packets = [
+            (VIDEO, 1000, 40),
+            (SOUND, 1010, 20),
+            (VIDEO, 1040, 40),
+            (SOUND, 1030, 20),
+            (VIDEO, 6000, 40),
+            (SOUND, 6005, 20),
+            (VIDEO, 6040, 40),
+        ];
+        let mut clock = Clock::new(true, -1_000_000, &[VIDEO, SOUND]).without_pauses();
+        let straight = packets.map(|(index, ms, length)| {
+            ms + clock.offset(index, Some(ms * 1000), length * 1000) / 1000
+        });
+        assert_eq!(straight, [0, 10, 40, 30, 80, 85, 120]);
     }
 
     #[test]

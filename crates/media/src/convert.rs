@@ -43,7 +43,8 @@ pub fn convert(
     };
     let copies = mp4_carries(codec) && has_times(&source);
     if copies {
-        copy(source, video, audio, Muxer::create(output)?, progress)?;
+        let clock = Clock::of(&source, video)?;
+        copy(source, (video, audio), clock, Muxer::create(output)?, progress)?;
     } else {
         drop(source);
         transcode(input, output, progress)?;
@@ -65,22 +66,32 @@ pub fn remux<'a>(
     progress: &mut dyn FnMut(f64, Option<f64>),
 ) -> Result<usize, MediaError> {
     let source = Source::open(input.into())?;
+    let (video, audio) = carried(&source, "an original is not encoded again")?;
+    let left_out = source.info()?.other_streams;
+    let clock = Clock::of(&source, video)?;
+    copy(source, (video, audio), clock, Muxer::over(name, output)?, progress)?;
+    Ok(left_out)
+}
+
+/// Main video and sound, which MP4 can carry as they are.
+///
+/// # Errors
+/// [`MediaError::Refused`] when it cannot; `why` it has to.
+pub(crate) fn carried(source: &Source, why: &str) -> Result<(usize, Option<usize>), MediaError> {
     let video = source.main_video()?;
     let audio = source.best(ff::AVMediaType::AUDIO, video as i32);
     for index in [Some(video), audio].into_iter().flatten() {
         let codec = source.parameters(index)?.codec_id;
-        if !mp4_carries(codec) || !has_times(&source) {
+        if !mp4_carries(codec) || !has_times(source) {
             // SAFETY: returns a static string for any id.
             let codec = unsafe { sys::text(ff::avcodec_get_name(codec)) };
             let container = source.container();
             return Err(source.refused(format!(
-                "holds {codec} in {container}, which MP4 cannot carry as it is; an original is not encoded again"
+                "holds {codec} in {container}, which MP4 cannot carry as it is; {why}"
             )));
         }
     }
-    let left_out = source.info()?.other_streams;
-    copy(source, video, audio, Muxer::over(name, output)?, progress)?;
-    Ok(left_out)
+    Ok((video, audio))
 }
 
 /// Top-level boxes of a file that are looked at, at most. A file that is whole has a handful.
@@ -130,10 +141,11 @@ fn has_times(source: &Source) -> bool {
     !source.container().contains("avi")
 }
 
-fn copy(
+/// Copies main video and sound, with times by `clock`.
+pub(crate) fn copy(
     source: Source,
-    video: usize,
-    audio: Option<usize>,
+    (video, audio): (usize, Option<usize>),
+    mut clock: Clock,
     mut muxer: Muxer<'_>,
     progress: &mut dyn FnMut(f64, Option<f64>),
 ) -> Result<(), MediaError> {
@@ -145,11 +157,11 @@ fn copy(
         let parameters = source.parameters(index)?;
         let lane = if mp4_carries(parameters.codec_id) {
             let to = muxer.add(&Parameters::copy(parameters)?, base)?;
-            Lane { from: index, to, base, aac: None }
+            Lane { from: index, to, base, last: None, step: 0, aac: None }
         } else {
             let aac = AacTranscoder::open(parameters, base)?;
             let to = muxer.add(&aac.parameters()?, aac.time_base())?;
-            Lane { from: index, to, base, aac: Some(aac) }
+            Lane { from: index, to, base, last: None, step: 0, aac: Some(aac) }
         };
         lanes.push(lane);
     }
@@ -158,7 +170,6 @@ fn copy(
         muxer.set_tag(0, b"hvc1")?; // The tag that Apple's players insist on.
     }
     muxer.start(info.video.time_base)?;
-    let mut clock = Clock::of(&source, video)?;
     let mut packet = Packet::new()?;
     loop {
         packet.reset();
@@ -176,6 +187,7 @@ fn copy(
             continue;
         };
         let mut packet = packet.take()?;
+        lane.measure(packet.get_mut());
         clock.straighten(packet.get_mut(), lane.from, lane.base);
         progress(lane.base.seconds(packet.get().pts), info.duration);
         // Behind the end of an edit list. What one hides at the start has times below zero, which
@@ -196,11 +208,29 @@ struct Lane {
     from: usize,
     to: usize,
     base: TimeBase,
+    /// When the packet before was decoded, and the shortest time between two so far; 0: nobody knows.
+    last: Option<i64>,
+    step: i64,
     /// For sound that MP4 cannot carry.
     aac: Option<AacTranscoder>,
 }
 
 impl Lane {
+    /// Gives a packet a duration that says none, as those of sound in an HLS archive of MP4: without one, players cut
+    /// off the last.
+    fn measure(&mut self, packet: &mut ff::AVPacket) {
+        if packet.dts != ff::AV_NOPTS_VALUE {
+            let step = self.last.map_or(0, |last| packet.dts.saturating_sub(last));
+            if step > 0 && (self.step == 0 || step < self.step) {
+                self.step = step;
+            }
+            self.last = Some(packet.dts);
+        }
+        if packet.duration <= 0 {
+            packet.duration = self.step;
+        }
+    }
+
     fn write(&mut self, packet: Packet, muxer: &mut Muxer<'_>) -> Result<(), MediaError> {
         let Some(aac) = &mut self.aac else { return muxer.write(packet, self.to, self.base) };
         for packet in aac.transcode(&Audio { packet, base: self.base })? {

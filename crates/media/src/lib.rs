@@ -4,8 +4,8 @@
 //! safe interface that keeps the chain `Packet -> Frame -> Redacted -> Encoded`: the encoder takes
 //! only [`redact::Redacted`], the writer takes only [`Encoded`], [`Audio`], and [`Copied`] packets
 //! together with the [`redact::Cleared`] that is good for them. Encoded pictures go from process to
-//! process sealed ([`ChunkWriter`], [`ChunkReader`]). The exceptions are [`convert`] and
-//! [`remux`], which cover nothing and say so.
+//! process sealed ([`ChunkWriter`], [`ChunkReader`]). What a live channel sent is covered, and is copied as it was
+//! recorded ([`Recording`]). The exceptions are [`convert`] and [`remux`], which cover nothing and say so.
 //! What never does: deciding what is covered, detectors, threads of the pipeline, the network.
 
 #![allow(unsafe_code)]
@@ -31,6 +31,7 @@ mod packets;
 mod picture;
 mod playlist;
 mod reader;
+mod recording;
 mod silence;
 mod source;
 mod splice;
@@ -49,6 +50,7 @@ pub use gops::NotCopied;
 pub use info::{AudioInfo, Codec, MediaInfo, VideoInfo};
 pub use packets::{Kind, PacketInfo, Packets};
 pub use reader::{Audio, Decoded, Item, ReadStats, Reader, Streams};
+pub use recording::{RecordedFrame, Recording};
 pub use silence::silence;
 pub use source::probe;
 pub use splice::{Copied, Pass, Section, Splice};

@@ -1,12 +1,14 @@
 //! Live pictures in, fragments out, and what FFmpeg reads of them.
 
+#![allow(clippy::unwrap_used)] // In helpers of tests too: a panic is a failure with a place.
+
 use std::fs;
 use std::path::Path;
 
 use domain::{Color, Matrix, PixelFormat, Pts, Range, Size, TimeBase};
 use media::{
-    AacFrame, AccessUnit, Fragments, Item, LiveSettings, Reader, SoundConfig, StreamDecoder,
-    Streams, VideoEncoder, silence,
+    AacFrame, AccessUnit, Fragments, Item, Kind, LiveSettings, PacketInfo, Packets, Reader,
+    Recording, SoundConfig, StreamDecoder, Streams, VideoEncoder, silence,
 };
 use redact::{Redacted, Slate, slate};
 
@@ -172,6 +174,66 @@ fn configurations_of_sound_are_read_or_refused() {
     assert_eq!(read(&[0x12, 0x14]), None, "960 samples");
     assert_eq!(read(&[0x12, 0x00]), None, "channels of its own");
     assert_eq!(read(&[0xff; 3]), None);
+}
+
+/// Packets of pictures and of sound, in order.
+fn packets(path: &Path) -> [Vec<PacketInfo>; 2] {
+    let mut packets = Packets::open(path).unwrap();
+    let mut found = [Vec::new(), Vec::new()];
+    while let Some(packet) = packets.next().unwrap() {
+        found[usize::from(packet.kind == Kind::Audio)].push(packet);
+    }
+    found
+}
+
+#[test]
+fn a_recording_becomes_one_mp4_that_begins_at_zero_and_has_no_pause() {
+    let folder = tempfile::tempdir().unwrap();
+    let sound = SoundConfig::parse(&SoundConfig::USUAL).unwrap();
+    // It begins 20 s after the channel did, and for 8 s nobody has the channel.
+    let (header, parts) = broadcast(600, 120, &sound);
+    let (again, more) = broadcast(960, 60, &sound);
+    assert_eq!(header, again);
+    let mut playlist = format!(
+        "#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-TARGETDURATION:2\n#EXT-X-MAP:URI=\"a.mp4\",BYTERANGE=\"{}@0\"\n",
+        header.len()
+    );
+    let mut file = header;
+    for segment in parts.chunks(6).chain(more.chunks(6)) {
+        let segment = segment.concat();
+        let (length, at) = (segment.len(), file.len());
+        playlist += &format!("#EXTINF:2,\n#EXT-X-BYTERANGE:{length}@{at}\na.mp4\n");
+        file.extend(segment);
+    }
+    let [source, made] = ["a.m3u8", "made.mp4"].map(|name| folder.path().join(name));
+    fs::write(folder.path().join("a.mp4"), &file).unwrap();
+    fs::write(&source, playlist + "#EXT-X-ENDLIST\n").unwrap();
+    Recording::of_broadcast(&source).mp4(&made, &mut |_, _| {}).unwrap();
+
+    let [sent, got] = [packets(&source), packets(&made)];
+    for (sent, got) in sent.iter().zip(&got) {
+        let hashes = |packets: &[PacketInfo]| packets.iter().map(|p| p.hash).collect::<Vec<_>>();
+        assert_eq!(hashes(got), hashes(sent));
+    }
+    let [pictures, sounds] = got.map(|packets| {
+        let times = packets.into_iter().map(|packet| packet.at.unwrap().seconds());
+        times.collect::<Vec<f64>>()
+    });
+    assert_eq!(pictures.len(), 180);
+    // The first frame of sound that begins with the picture or later: 20 s are 937.5 of them.
+    assert_eq!((pictures[0], sounds[0]), (0.0, 512.0 / 48_000.0));
+    let steps = |times: &[f64], step: f64| {
+        times.windows(2).filter(|w| (w[1] - w[0] - step).abs() > 1e-6).count()
+    };
+    assert!(steps(&pictures, 1.0 / 30.0) <= 1, "only at the seam: {pictures:?}");
+    assert!(steps(&sounds, 1024.0 / 48_000.0) <= 1, "only at the seam: {sounds:?}");
+    // As long as what was sent, but for a frame of sound by which both waited at the seam.
+    let end = pictures[179] + 1.0 / 30.0;
+    assert!((6.0..6.022).contains(&end), "{end}");
+    let of_sound = sounds.last().unwrap() + 1024.0 / 48_000.0;
+    assert!((of_sound - end).abs() < 0.022, "{of_sound}, {end}");
+    let picture = Recording::of_broadcast(&made).picture(3.0).unwrap().unwrap();
+    assert_eq!((picture.frame().size, picture.frame().pts.seconds()), (SIZE, 3.0));
 }
 
 /// The content of the first box of this name.

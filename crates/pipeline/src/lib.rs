@@ -10,6 +10,7 @@
 //! parts:   both, cut at IDR pictures, each part in a process of its own
 //! search:  the first pass of analyse -> lines of faces
 //! remux:   demux -> mux, of sealed originals
+//! recording: demux -> mux, of what a live channel sent, and a poster
 //! live:    decode -> detect -> plan -> paint -> encode, on a clock, see [`live`]
 //! verify:  decode both files -> detect and compare (one worker a core) -> VerifyReport
 //! ```
@@ -25,6 +26,7 @@ pub mod live;
 mod parts;
 mod photo;
 mod poster;
+mod recording;
 mod recover;
 mod remux;
 mod render;
@@ -46,6 +48,7 @@ pub use error::JobError;
 pub use input::Input;
 pub use job::{JobSpec, Phase, Progress, Speed, run};
 pub use parts::{PartRendered, PartSpec, SealTo, SeenParts, Step, Stepped, step};
+pub use recording::{RecordingMade, RecordingSpec, recording};
 pub use remux::{RemuxSpec, Remuxed, remux};
 pub use replan::{RenderSpec, render_plan};
 pub use report::{

@@ -14,6 +14,8 @@ mod broadcast;
 mod eyes;
 mod ladder;
 mod sound;
+#[cfg(test)]
+mod tests;
 mod timeline;
 mod window;
 pub mod wire;
@@ -63,7 +65,9 @@ pub struct LiveSpec {
     pub encoding: LiveEncoding,
     /// Largest pictures; larger ones are made smaller.
     pub largest: Size,
-    /// Detectors that work side by side; 0: one a core.
+    /// Frames a second that are sent, at most; 10..=60.
+    pub max_frame_rate: u32,
+    /// Detectors that work side by side; 0: one for two cores.
     pub workers: usize,
     /// How long ago the broadcast began, in ticks of 1/90000 s.
     pub elapsed: i64,
@@ -129,8 +133,9 @@ pub fn live_with(
     let (work_in, work) = bounded(WORK);
     let (events_in, events) = bounded::<Event>(EVENTS);
     let (told_in, told) = bounded::<Told>(EVENTS);
-    let cores = thread::available_parallelism().map_or(1, usize::from);
-    let workers = if spec.workers == 0 { cores } else { spec.workers }.min(MAX_WORKERS);
+    // The other half decodes, paints and encodes.
+    let half = thread::available_parallelism().map_or(1, usize::from).div_ceil(2);
+    let workers = if spec.workers == 0 { half } else { spec.workers }.clamp(1, MAX_WORKERS);
     let (known, now, late_ms) = (&*people, &now, &late_ms);
     let decode = Decode {
         now,
@@ -142,6 +147,7 @@ pub fn live_with(
         steady: Steady::new(told),
         ladder: Ladder::new(Level::Every),
         largest: spec.largest,
+        max_frame_rate: spec.max_frame_rate,
         canvas: spec.resume.as_ref().filter(|resume| resume.published).map(canvas),
         state: Stream::new(),
     };

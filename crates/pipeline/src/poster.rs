@@ -4,11 +4,11 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
-use domain::{Orientation, Point, Size, TimeBase};
+use domain::{Frame, Orientation, Point, Size, TimeBase};
 use image::RgbImage;
 use image::codecs::jpeg::JpegEncoder;
 use image::imageops::{FilterType, resize};
-use media::MediaInfo;
+use media::{MediaInfo, Recording};
 use redact::{Covered, Redacted, RedactionPlan};
 
 use crate::{JobError, color};
@@ -36,9 +36,9 @@ impl<'a> Poster<'a> {
         plan: &RedactionPlan,
         info: &MediaInfo,
     ) -> Option<Self> {
-        let (path, video) = (path?, &info.video);
-        let seq = choose(plan, video.time_base)?;
-        let view = View { orientation: video.orientation, aspect: video.sample_aspect_ratio };
+        let path = path?;
+        let seq = choose(plan, info.video.time_base)?;
+        let view = View::of(info);
         Some(Self { seq, view, path, written: false })
     }
 
@@ -71,6 +71,11 @@ pub(crate) struct View {
 }
 
 impl View {
+    fn of(info: &MediaInfo) -> Self {
+        let video = &info.video;
+        Self { orientation: video.orientation, aspect: video.sample_aspect_ratio }
+    }
+
     /// Size of the poster of a coded picture.
     fn size(self, coded: Size) -> (u32, u32) {
         let aspect = match self.aspect {
@@ -112,7 +117,25 @@ pub(crate) fn write(
     view: View,
     path: &Path,
 ) -> Result<(), JobError> {
-    let frame = covered.frame();
+    draw(covered.frame(), alpha, view, path)
+}
+
+/// Writes the poster of what a live channel sent, which was covered then.
+///
+/// # Errors
+/// A recording that cannot be read, or has no picture; the file cannot be written.
+pub(crate) fn of_recording(recording: &Recording, path: &Path) -> Result<(), JobError> {
+    let info = recording.info()?;
+    let wanted = INTO.min(info.duration.unwrap_or(0.0) / 3.0);
+    let Some(picture) = recording.picture(wanted)? else {
+        let why = "cannot be made: the recording has no picture".to_owned();
+        return Err(JobError::Picture { path: path.to_owned(), why });
+    };
+    draw(picture.frame(), None, View::of(&info), path)
+}
+
+/// Of a frame that is covered, or was.
+fn draw(frame: &Frame, alpha: Option<&[u8]>, view: View, path: &Path) -> Result<(), JobError> {
     let (width, height) = view.size(frame.size);
     let Size { width: w, height: h } = view.orientation.upright_size(frame.size);
     let mut full = color::upright(frame, view.orientation, (w, h), |p: Point| p);

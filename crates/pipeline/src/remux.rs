@@ -67,7 +67,7 @@ pub fn remux(
     drop(bytes);
     let (sealed, left_out) = write(spec, &of.context, emit)?;
     let made = Input { path: output.clone(), sealed: Some(sealed.clone()) };
-    let info = compare(input, &made, emit)?;
+    let (_, info) = compare(input, &made, emit)?;
     let info = serde_json::to_value(info).map_err(|e| made.unreadable(&e))?;
     Ok(Some(Remuxed { bytes: sealed.len, left_out, info }))
 }
@@ -95,7 +95,7 @@ fn write(
     Ok((writer.finish().map_err(unwritten)?, left_out))
 }
 
-fn millis(seconds: f64) -> u64 {
+pub(crate) fn millis(seconds: f64) -> u64 {
     (seconds.max(0.0) * 1000.0) as u64
 }
 
@@ -106,15 +106,16 @@ struct Content {
     hash: Sha256,
 }
 
-/// Whether the MP4 holds the packets of the original: that is thrown away for it. Gives what the MP4 says of itself.
+/// Whether the MP4 holds the packets of the original: that is thrown away for it. Gives how many pictures that are, and
+/// what the MP4 says of itself.
 ///
 /// # Errors
 /// It does not, or one of both cannot be read.
-fn compare(
+pub(crate) fn compare(
     original: &Input,
     made: &Input,
     emit: &mut dyn FnMut(Progress),
-) -> Result<MediaInfo, JobError> {
+) -> Result<(u64, MediaInfo), JobError> {
     let mut contents = [original, made].map(|_| [Content::default(), Content::default()]);
     let mut info = None;
     for (input, [video, audio]) in [original, made].into_iter().zip(&mut contents) {
@@ -134,7 +135,7 @@ fn compare(
     }
     let [of_original, of_made] = contents.map(|streams| streams.map(Content::finish));
     match info {
-        Some(info) if of_original == of_made => Ok(info),
+        Some(info) if of_original == of_made => Ok((of_made[0].0, info)),
         _ => {
             let why = format!(
                 "an MP4 of it would not hold the same packets ({} and {} of video, {} and {} of sound), so it stays \

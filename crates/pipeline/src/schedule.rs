@@ -24,8 +24,10 @@ const LARGE: u32 = 2048;
 const SECOND: u32 = 640;
 /// A frame may be skipped only between looked-at frames at most this far apart, in seconds.
 const MAX_SKIP: f64 = redact::Analysis::MAX_GAP_SECONDS * 0.9;
-/// Time between two comparisons with the enrolled people, in seconds.
+/// Time between two comparisons with the enrolled people, in seconds: of a file, and live, where two of them
+/// decide and one a second is enough to hold.
 const IDENTITY: f64 = 0.25;
+const IDENTITY_LIVE: f64 = 0.5;
 
 /// Long side of the second detector's input, for pictures of this size.
 pub(crate) fn second_long_side(picture: Size) -> u32 {
@@ -73,6 +75,7 @@ pub(crate) struct Schedule {
     /// Whether the base pass may be smaller at times.
     coarse: bool,
     identify: bool,
+    identify_every: f64,
     fine: Option<Due>,
     second: Option<Due>,
     identity: Option<Pts>,
@@ -97,12 +100,18 @@ impl Schedule {
             coarse: speed == Speed::Fast,
             second_side: second_long_side(picture),
             identify,
+            identify_every: IDENTITY,
             fine: None,
             second: None,
             identity: None,
             looked: None,
             skipped: 0,
         }
+    }
+
+    /// The same for a live picture.
+    pub(crate) fn live(speed: Speed, picture: Size) -> Self {
+        Self { identify_every: IDENTITY_LIVE, ..Self::new(speed, picture, true) }
     }
 
     /// From the next frame on it is as thorough as that.
@@ -181,7 +190,7 @@ impl Schedule {
     fn identity_due(&mut self, pts: Pts) -> bool {
         let due = self.identity.is_none_or(|last| {
             let since = pts.seconds_since(last);
-            !(0.0..IDENTITY - 0.005).contains(&since)
+            !(0.0..self.identify_every - 0.005).contains(&since)
         });
         if due {
             self.identity = Some(pts);

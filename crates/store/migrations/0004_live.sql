@@ -55,7 +55,7 @@ CREATE TABLE sessions (
     -- off, waiting, recording, finishing, ready, failed
     recording         TEXT NOT NULL,
     recording_reason  TEXT,
-    -- What the recording became.
+    -- What the recording becomes, or became.
     video             TEXT,
     -- How much was recorded so far.
     segments          BIGINT NOT NULL,
@@ -63,6 +63,7 @@ CREATE TABLE sessions (
     duration_ms       BIGINT NOT NULL
 );
 CREATE INDEX sessions_owner ON sessions (owner, channel, id);
+CREATE INDEX sessions_video ON sessions (video);
 
 -- Servers that run channels, and how many each can.
 CREATE TABLE live_servers (

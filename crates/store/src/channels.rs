@@ -7,6 +7,7 @@
 mod change;
 mod channel;
 mod lease;
+mod recording;
 mod running;
 mod session;
 mod start;
@@ -24,6 +25,7 @@ pub use channel::{
     Channel, ChannelState, Ingest, Lease, Playback, Policy, Protection, RecordingPolicy,
 };
 pub use lease::{Asked, ChannelFence, Claimed, Orders};
+pub(crate) use recording::{discard_recording, finished, is_over};
 pub use session::{Recorded, RecordingState, Session, live_folder, recording_folder};
 pub use start::{NewLive, Started};
 pub use stream_key::StreamKey;

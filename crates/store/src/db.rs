@@ -57,6 +57,8 @@ pub struct Store {
     pub(crate) media: SecretKey,
     /// Times a job is tried.
     pub(crate) tries: i64,
+    /// Days after which recordings are deleted.
+    pub(crate) days: Option<u32>,
     location: Location,
     woken: Arc<Topics>,
 }
@@ -136,6 +138,7 @@ impl Store {
             audit: server.derive("garim audit v1"),
             media: server.derive("garim media v1"),
             tries: crate::jobs::ATTEMPTS,
+            days: None,
             location: location.clone(),
             woken: Arc::new(topics),
         })

@@ -12,6 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use sqlx::{Any, AssertSqlSafe, Row, Transaction};
 
+use crate::channels::finished;
 use crate::db::{check_text, flag, id, time};
 use crate::events::{NewEvent, emit};
 use crate::videos::discard;
@@ -551,6 +552,9 @@ async fn over(
         _ => ("job.cancelled", json!({})),
     };
     told(tx, &job, kind, detail, now).await?;
+    if job.kind == Kind::Recording {
+        finished(tx, &job, now).await?;
+    }
     split::whole_over(tx, &job, now).await?;
     if let Some(whole) = job.part_of {
         return split::part_over(tx, &job, whole, failure_of(&job), now).await;

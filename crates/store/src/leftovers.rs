@@ -1,5 +1,5 @@
-//! What jobs leave behind: objects of attempts that came to nothing, plans that were rendered, and rows of jobs that
-//! were over long ago.
+//! What jobs leave behind: objects of attempts that came to nothing, of recordings that became a version, plans that were
+//! rendered, and rows of jobs that were over long ago.
 //!
 //! An attempt whose worker was killed, or lost its job, tells nobody what it stored. Its objects are found by their
 //! names, and are leftovers only where this database says so: it knows the video (another installation may use the
@@ -7,12 +7,13 @@
 
 use std::collections::BTreeSet;
 
-use domain::{JobId, VideoId};
+use domain::{JobId, SessionId, VideoId};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use sqlx::any::AnyRow;
 use sqlx::{Any, Row, Transaction};
 
+use crate::channels::is_over;
 use crate::videos::discard;
 use crate::{Error, ObjectPath, Store};
 
@@ -28,6 +29,8 @@ const PLAN_PATIENCE: SignedDuration = SignedDuration::from_hours(24);
 enum Made {
     /// By an attempt at a job, into a folder of its own.
     Attempt { folder: String, video: VideoId, job: JobId, attempt: i64 },
+    /// By the server that a session ran on.
+    Recording { folder: String, session: SessionId },
     /// A plan that somebody edited.
     Plan { object: String, video: VideoId },
 }
@@ -41,6 +44,10 @@ impl Made {
             ["plans", video, _] => {
                 return Some(Self::Plan { object: name.to_owned(), video: video.parse().ok()? });
             }
+            ["vod", user, folder, _] => {
+                let session = folder.split_once('-')?.1.parse().ok()?;
+                return Some(Self::Recording { folder: format!("vod/{user}/{folder}"), session });
+            }
             _ => return None,
         };
         let folder = segments.get(..depth)?.join("/");
@@ -49,16 +56,10 @@ impl Made {
         Some(Self::Attempt { folder, video, job, attempt })
     }
 
-    fn video(&self) -> VideoId {
-        match self {
-            Self::Attempt { video, .. } | Self::Plan { video, .. } => *video,
-        }
-    }
-
     /// As [`discard`] takes it.
     fn garbage(&self) -> String {
         match self {
-            Self::Attempt { folder, .. } => format!("{folder}/"),
+            Self::Attempt { folder, .. } | Self::Recording { folder, .. } => format!("{folder}/"),
             Self::Plan { object, .. } => object.clone(),
         }
     }
@@ -66,8 +67,8 @@ impl Made {
 
 impl Store {
     /// Marks those of `objects` to be deleted that nothing refers to and nothing ever will: of attempts that lost
-    /// their job, or ended without a result, and plans that nobody is to render. Gives how many folders and plans
-    /// that were.
+    /// their job, or ended without a result, recordings that became a version or cannot, and plans that nobody is to
+    /// render. Gives how many folders and plans that were.
     ///
     /// # Errors
     /// When the database fails.
@@ -137,18 +138,24 @@ async fn is_leftover(
     made: &Made,
     now: Timestamp,
 ) -> Result<bool, Error> {
-    let video = made.video();
-    let known = sqlx::query("SELECT 1 FROM videos WHERE id = $1").bind(video.to_string());
-    if known.fetch_optional(&mut **tx).await?.is_none() {
-        return Ok(false);
-    }
-    match made {
-        Made::Attempt { folder, job, attempt, .. } => Ok(!is_version(tx, video, folder).await?
-            && is_fenced_out(tx, folder, *job, *attempt, now).await?),
-        Made::Plan { object, .. } => {
-            Ok(is_before(object, now - PLAN_PATIENCE) && !is_to_render(tx, video, object).await?)
+    Ok(match made {
+        Made::Attempt { folder, video, job, attempt } => {
+            is_known(tx, *video).await?
+                && !is_version(tx, *video, folder).await?
+                && is_fenced_out(tx, folder, *job, *attempt, now).await?
         }
-    }
+        Made::Plan { object, video } => {
+            is_known(tx, *video).await?
+                && is_before(object, now - PLAN_PATIENCE)
+                && !is_to_render(tx, *video, object).await?
+        }
+        Made::Recording { session, .. } => is_over(tx, &session.to_string()).await?,
+    })
+}
+
+async fn is_known(tx: &mut Transaction<'static, Any>, video: VideoId) -> Result<bool, Error> {
+    let known = sqlx::query("SELECT 1 FROM videos WHERE id = $1").bind(video.to_string());
+    Ok(known.fetch_optional(&mut **tx).await?.is_some())
 }
 
 /// Whether a version is made of a folder's objects: a public one, or one that is to be covered again.
@@ -222,6 +229,10 @@ mod tests {
         assert_eq!(Made::of(&format!("{vod}/video.mp4")), attempt(vod));
         let search = format!("searches/{video}/{job}.3");
         assert_eq!(Made::of(&format!("{search}/by-time.jsonl")), attempt(search));
+        let session = SessionId::new(4);
+        let folder = format!("vod/mina/202611251405-{session}");
+        let segment = format!("{folder}/seg-0000000000-0000000000-180000.m4s");
+        assert_eq!(Made::of(&segment), Some(Made::Recording { folder, session }));
         let plan = format!("plans/{video}/{job}.json");
         assert_eq!(Made::of(&plan), Some(Made::Plan { object: plan.clone(), video }));
         for name in [

@@ -403,6 +403,18 @@ pub(crate) async fn end_all(
     Ok(purge)
 }
 
+/// The public version of a video, by its number and the addresses of its files, without signatures.
+pub(crate) async fn published_urls(
+    tx: &mut Transaction<'static, Any>,
+    video: VideoId,
+) -> Result<Option<(i64, Vec<String>)>, Error> {
+    let query = "SELECT number, files FROM versions WHERE video = $1 AND state = 'published'";
+    let row = sqlx::query(query).bind(video.to_string()).fetch_optional(&mut **tx).await?;
+    let Some(row) = row else { return Ok(None) };
+    let number = row.try_get("number")?;
+    Ok(Some((number, urls(tx, video, number, &files(&row)?).await?)))
+}
+
 /// Public addresses of a version's files, without signatures.
 async fn urls(
     tx: &mut Transaction<'static, Any>,

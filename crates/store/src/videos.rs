@@ -8,6 +8,7 @@ use sqlx::any::AnyRow;
 use sqlx::{Any, Row, Transaction};
 
 use crate::audit::append;
+use crate::channels::discard_recording;
 use crate::db::{check_text, id, time};
 use crate::events::{NewEvent, emit};
 use crate::jobs::{NewJob, add, stop_all};
@@ -44,6 +45,8 @@ pub enum Source {
     Upload(u64),
     /// An object in the store that somebody else wrote: its name.
     Object(String),
+    /// What was recorded of a live session, covered: there is no original.
+    Recording,
 }
 
 /// What becomes of an original once a version is published.
@@ -63,7 +66,7 @@ pub enum VideoState {
         /// Bytes that are sealed and stored.
         received: u64,
     },
-    /// Its original is there, unless it was destroyed since.
+    /// Its original is there, unless it was destroyed since, or it is a recording, which has none.
     Stored,
 }
 
@@ -171,7 +174,7 @@ impl Store {
         Ok(Some(video))
     }
 
-    async fn insert_video(
+    pub(crate) async fn insert_video(
         &self,
         tx: &mut Transaction<'static, Any>,
         new: &NewVideo,
@@ -188,23 +191,29 @@ impl Store {
             }
             Source::Upload(length) => (*length, None),
             Source::Object(name) => (0, Some(name.clone())),
+            Source::Recording => (0, None),
         };
+        let has_original = new.source != Source::Recording;
         let millis = now.as_millisecond();
         let id = VideoId::new(millis);
-        let key = SealKey::random();
-        let sealed = self.wrap.seal(&key_context(id), &*key.to_bytes())?;
+        let key = has_original.then(SealKey::random);
+        let seal = |key: SealKey| self.wrap.seal(&key_context(id), &*key.to_bytes());
+        let sealed = key.map(seal).transpose()?;
         let grace = match new.original {
             Original::Keep => None,
             Original::DeleteAfter(time) => Some(millis_of(time)),
         };
-        self.check_quota(tx, &new.owner, length).await?;
+        // Of what was broadcast already nothing is lost because the user has no space left.
+        if has_original {
+            self.check_quota(tx, &new.owner, length).await?;
+        }
         let expires_at = match new.expires_at {
             Some(at) => Some(at.as_millisecond()),
             None => retention(tx, new).await?.map(|time| millis.saturating_add(time)),
         };
         let insert = "INSERT INTO videos (id, owner, name, state, length, received, sealed_key, object, \
              original_grace, created_at, heard_at, expires_at) \
-             VALUES ($1, $2, $3, 'uploading', $4, 0, $5, $6, $7, $8, $8, $9)";
+             VALUES ($1, $2, $3, $10, $4, 0, $5, $6, $7, $8, $8, $9)";
         sqlx::query(insert)
             .bind(id.to_string())
             .bind(&new.owner)
@@ -215,6 +224,7 @@ impl Store {
             .bind(grace)
             .bind(millis)
             .bind(expires_at)
+            .bind(if has_original { "uploading" } else { "stored" })
             .execute(&mut **tx)
             .await?;
         let data = json!({"video": id, "name": new.name});
@@ -341,6 +351,7 @@ impl Store {
         let (actor, why) = by;
         append(self, tx, actor, Action::DeleteVideo, &video.to_string(), why, now).await?;
         discard_original(tx, video, now).await?;
+        discard_recording(tx, video, now).await?;
         // What searches found in it, and everything that attempts made of it, also those that came to nothing.
         discard(tx, &format!("searches/{video}/"), now).await?;
         discard(tx, &format!("{}/", video_folder(owner, video, created)), now).await?;

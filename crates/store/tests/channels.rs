@@ -7,7 +7,7 @@ mod support;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use domain::{ChannelId, ServerId, VideoId};
+use domain::{ChannelId, ServerId};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use store::{
@@ -388,7 +388,7 @@ async fn when_a_server_dies_another_takes_over_and_the_first_is_not_heard() {
         fenced(store.channel_failed(&old, "x", at(late)).await);
         fenced(store.set_ingest(&old, &Ingest::Connected, at(late)).await);
         fenced(store.set_protection(&old, &Protection::Ok, at(late)).await);
-        fenced(store.set_recording(&old, &RecordingState::Finishing, at(late)).await);
+        fenced(store.finish_recording(&old, at(late)).await);
         fenced(store.set_recorded(&old, &Recorded::default()).await);
         assert_eq!(store.channel(channel).await.unwrap(), taken.channel);
 
@@ -415,13 +415,12 @@ async fn a_stop_whose_server_dies_is_finished_by_another() {
         let taken = claim_one(store, ServerId::new(0), 1).await;
         assert_eq!(taken.channel.state, ChannelState::Stopping);
         assert_eq!(ask(store, &taken.fence, 2).await, Asked::Stop);
-        let video = VideoId::new(0);
-        let ready = RecordingState::Ready { video };
-        store.set_recording(&taken.fence, &ready, at(2)).await.unwrap();
+        let recorded = Recorded { segments: 1, bytes: 1, duration_ms: 1 };
+        store.set_recorded(&taken.fence, &recorded).await.unwrap();
+        let video = store.finish_recording(&taken.fence, at(2)).await.unwrap().unwrap();
         store.channel_stopped(&taken.fence, at(3)).await.unwrap();
         let session = store.session(None, started.session).await.unwrap();
-        assert_eq!(session.recording, ready);
-        assert_eq!(last(store, "recording.ready").await["video"], json!(video));
+        assert_eq!(session.recording, RecordingState::Finishing { video });
     })
     .await;
 }
@@ -495,7 +494,8 @@ async fn every_change_is_told_once() {
             "protection.restored",
             "recording.started",
             "ingest.connected",
-            "recording.failed",
+            "video.created",
+            "job.queued",
             "ingest.disconnected",
             "channel.state_changed",
         ];

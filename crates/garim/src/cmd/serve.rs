@@ -26,7 +26,7 @@ use crate::housekeeping;
 use crate::http::{self, App};
 use crate::service::{Service, Staging};
 use crate::watched::Watch;
-use crate::{notify, worker};
+use crate::{channels, notify, worker};
 
 /// A client has this long for the headers of its next request, and for its TLS handshake.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -61,7 +61,7 @@ pub fn config(args: &ConfigArgs, listen: Option<SocketAddr>) -> Result<Config> {
 pub async fn open(config: &Config) -> Result<Store> {
     let (location, name) = location(config)?;
     let store = Store::open(&location, &server_key(&config.data)).await.with_context(|| name)?;
-    Ok(store.trying(config.jobs.attempts))
+    Ok(store.trying(config.jobs.attempts).keeping(config.retention.days))
 }
 
 /// Where the database is, and what to call it in messages. Makes the data folder.
@@ -165,7 +165,7 @@ pub async fn listen(store: &Store) {
     }
 }
 
-async fn serve(config: Config) -> Result<()> {
+async fn serve(mut config: Config) -> Result<()> {
     // The only one there is; `Err` would say that it is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let prometheus = http::metrics::install()?;
@@ -189,11 +189,20 @@ async fn serve(config: Config) -> Result<()> {
         print(secret.reveal());
         info!("the line on stdout is the first admin key; it is not shown again");
     }
-    let app = Arc::new(App::new(config, service.clone(), prometheus));
+    let publishers = channels::bind(&mut config).await?;
+    let desk = publishers.as_ref().map(|_| Arc::new(channels::desk(&config, &service)));
+    let app = App::new(config, service.clone(), prometheus);
+    let app = Arc::new(match &desk {
+        Some(desk) => app.showing(Arc::clone(desk)),
+        None => app,
+    });
     let handle = Handle::new();
     let stop = tokio::spawn(stop(Arc::clone(&app), handle.clone()));
     let mut tasks = work(&app.config, &service, &app.stopping)?;
     tasks.spawn(sweep(Arc::clone(&app)));
+    if let (Some(listener), Some(desk)) = (publishers, desk) {
+        tasks.spawn(channels::run(listener, desk, app.stopping.clone()));
+    }
     info!("listening on {own}");
     let served = answer(listener, tls, handle, &app).await;
     stop.abort();

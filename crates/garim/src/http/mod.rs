@@ -5,6 +5,7 @@
 
 mod audit;
 mod auth;
+mod channels;
 mod collections;
 mod enrolling;
 mod etag;
@@ -16,6 +17,7 @@ mod idempotency;
 mod jobs;
 mod keys;
 mod limits;
+mod live;
 mod live_media;
 pub mod logging;
 mod look;
@@ -91,7 +93,6 @@ impl App {
     }
 
     /// The same, whose viewers find what runs at `desk`.
-    #[cfg_attr(not(test), expect(dead_code, reason = "no command runs live channels yet"))]
     pub fn showing(self, desk: Arc<::live::Desk>) -> Self {
         Self { desk: Some(desk), ..self }
     }
@@ -117,6 +118,8 @@ fn json_routes() -> OpenApiRouter<Arc<App>> {
         .merge(searches::routes())
         .merge(events::routes())
         .merge(webhooks::routes())
+        .merge(channels::routes())
+        .merge(live::routes())
         .merge(audit::routes())
         .merge(metrics::routes())
 }

@@ -35,6 +35,8 @@ pub enum Code {
     NoOriginal,
     AlreadyCovered,
     VideoBusy,
+    ChannelBusy,
+    ChannelLimitReached,
     TooLarge,
     QuotaExceeded,
     NoSuchBytes,
@@ -51,6 +53,8 @@ pub enum Code {
     Internal,
     Unavailable,
     Timeout,
+    NoCapacity,
+    NotReady,
 }
 
 impl Code {
@@ -77,7 +81,9 @@ impl Code {
             | Self::UploadOffset
             | Self::NoOriginal
             | Self::AlreadyCovered
-            | Self::VideoBusy => StatusCode::CONFLICT,
+            | Self::VideoBusy
+            | Self::ChannelBusy
+            | Self::ChannelLimitReached => StatusCode::CONFLICT,
             Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -87,7 +93,9 @@ impl Code {
             | Self::InputRefused => StatusCode::UNPROCESSABLE_ENTITY,
             Self::TooManyRequests | Self::TooManyAtOnce => StatusCode::TOO_MANY_REQUESTS,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::Unavailable | Self::Timeout => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unavailable | Self::Timeout | Self::NoCapacity | Self::NotReady => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
         }
     }
 
@@ -116,6 +124,8 @@ impl Code {
             Self::NoOriginal => "The original is not there",
             Self::AlreadyCovered => "The video was covered already",
             Self::VideoBusy => "Another job works on the video",
+            Self::ChannelBusy => "The channel is starting, stopping or being deleted",
+            Self::ChannelLimitReached => "All channels are in use",
             Self::QuotaExceeded => "The user's space does not suffice",
             Self::NoSuchBytes => "There are no such bytes",
             Self::BrokenBody => "The body broke off",
@@ -132,6 +142,8 @@ impl Code {
             Self::Internal => "The server failed",
             Self::Unavailable => "The server cannot do this at the moment",
             Self::Timeout => "The request took too long",
+            Self::NoCapacity => "The servers cannot run another channel",
+            Self::NotReady => "The channel was not ready in time",
         }
     }
 }
@@ -146,6 +158,8 @@ pub struct Problem {
     /// For the log only.
     cause: Option<String>,
     photos: Vec<RefusedPhoto>,
+    /// Channels that there may be, and that are in use.
+    channels: Option<(u32, u32)>,
 }
 
 /// Why a photo does not do.
@@ -178,12 +192,20 @@ pub struct ProblemBody {
     /// With `photo_refused`: which photos, and why.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     photos: Vec<RefusedPhoto>,
+    /// With `channel_limit_reached` and `no_capacity`: how many channels there may be, or can be run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit: Option<u32>,
+    /// With these: how many are in use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    in_use: Option<u32>,
 }
 
 impl Problem {
     /// `detail` is sent: what the client did, in words it can act on.
     pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, detail: detail.into(), retry_after: None, cause: None, photos: Vec::new() }
+        let detail = detail.into();
+        let (photos, channels) = (Vec::new(), None);
+        Self { code, detail, retry_after: None, cause: None, photos, channels }
     }
 
     /// Nothing the client can do something about; `cause` is logged, not sent.
@@ -218,7 +240,7 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let Self { code, detail, retry_after, cause, photos } = self;
+        let Self { code, detail, retry_after, cause, photos, channels } = self;
         let status = code.status();
         if let Some(cause) = cause {
             tracing::error!(%status, cause, "request failed");
@@ -226,7 +248,9 @@ impl IntoResponse for Problem {
         let name = serde_json::to_value(code).unwrap_or_default();
         let kind = format!("urn:garim:problem:{}", name.as_str().unwrap_or_default());
         let (title, detail) = (code.title(), detail.into_owned());
-        let body = ProblemBody { kind, title, status: status.as_u16(), code, detail, photos };
+        let (limit, in_use) = channels.unzip();
+        let number = status.as_u16();
+        let body = ProblemBody { kind, title, status: number, code, detail, photos, limit, in_use };
         let mut response = (status, axum::Json(body)).into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
@@ -259,6 +283,15 @@ impl From<store::Error> for Problem {
             E::Quota { .. } => Self::new(Code::QuotaExceeded, text),
             E::Covered(_) => Self::new(Code::AlreadyCovered, text),
             E::Busy { .. } => Self::new(Code::VideoBusy, text),
+            E::ChannelBusy { .. } => Self::new(Code::ChannelBusy, text),
+            E::ChannelLimit { limit, in_use } => {
+                let channels = Some((limit, in_use));
+                Self { channels, ..Self::new(Code::ChannelLimitReached, text) }
+            }
+            E::NoCapacity { capacity, in_use } => {
+                let channels = Some((capacity, in_use));
+                Self { channels, ..Self::new(Code::NoCapacity, text) }.retry_after(10)
+            }
             E::NoOriginal(_) => Self::new(Code::NoOriginal, text),
             E::Range { .. } => Self::new(Code::NoSuchBytes, text),
             E::Full { .. } => {

@@ -6,7 +6,7 @@ use domain::PersonId;
 use jiff::Timestamp;
 use pipeline::{Input, JobSpec, KeepSpec, RenderSpec, Report, Verdict};
 use redact::{Published, Shape};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use store::{Error, NewVersion, ObjectPath, Scope, Version, VersionState, Video};
 
 use super::{Attempt, Trouble, parts};
@@ -15,8 +15,8 @@ use crate::enrol::recognisable;
 use crate::work::{MosaicOptions, RecoverWork, RenderWork};
 
 /// Names in the room and among the objects of a version.
-const VIDEO: &str = "video.mp4";
-const POSTER: &str = "poster.jpg";
+pub const VIDEO: &str = "video.mp4";
+pub const POSTER: &str = "poster.jpg";
 const PLAN: &str = "plan.json";
 const REPORT: &str = "report.json";
 
@@ -64,7 +64,7 @@ fn options(version: &Version) -> Result<MosaicOptions, Trouble> {
 }
 
 /// Whether somebody agrees to be seen in videos, now.
-async fn agrees(attempt: &Attempt, person: PersonId) -> Result<bool, Trouble> {
+pub async fn agrees(attempt: &Attempt, person: PersonId) -> Result<bool, Trouble> {
     let store = &attempt.service.store;
     Ok(store.standing(person, Scope::Videos, Timestamp::now()).await?.is_given())
 }
@@ -117,7 +117,8 @@ async fn cover_by_plan(
         ..render_spec(attempt, input, options)
     };
     let report: Report = attempt.child(Task::Render(spec)).await?;
-    publish(attempt, video, options, Some(published.original_sha256), &report, &[]).await
+    let plan_of = Some(published.original_sha256);
+    publish(attempt, video, options, plan_of, &report, &[], Map::new()).await
 }
 
 /// Renders a plan that a person has edited.
@@ -149,7 +150,7 @@ pub async fn render(attempt: &Attempt) -> Result<(), Trouble> {
     };
     let report: Report = attempt.child(Task::Render(spec)).await?;
     let plan_of = Some(report.input.sha256.clone());
-    publish(attempt, &video, &options, plan_of, &report, &work.people).await
+    publish(attempt, &video, &options, plan_of, &report, &work.people, Map::new()).await
 }
 
 fn render_spec(attempt: &Attempt, input: Input, options: &MosaicOptions) -> RenderSpec {
@@ -212,8 +213,19 @@ pub async fn publish_covered(
     options: &MosaicOptions,
     report: &Report,
 ) -> Result<(), Trouble> {
+    publish_recording(attempt, video, options, report, Map::new()).await
+}
+
+/// The same, with `told` in the result of the job.
+pub async fn publish_recording(
+    attempt: &Attempt,
+    video: &Video,
+    options: &MosaicOptions,
+    report: &Report,
+    told: Map<String, Value>,
+) -> Result<(), Trouble> {
     let plan_of = Some(report.input.sha256.clone());
-    publish(attempt, video, options, plan_of, report, &[]).await
+    publish(attempt, video, options, plan_of, report, &[], told).await
 }
 
 /// Whether all of these people agree to be seen in videos, now.
@@ -247,7 +259,8 @@ pub async fn kept(attempt: &Attempt, options: &MosaicOptions) -> Result<Vec<Keep
     Ok(recognisable(store, &people).await?)
 }
 
-/// Stores what the child made and publishes it; `by_hand` are shown besides those who were recognised.
+/// Stores what the child made and publishes it; `by_hand` are shown besides those who were recognised, and `told` is for
+/// the result of the job.
 async fn publish(
     attempt: &Attempt,
     video: &Video,
@@ -255,6 +268,7 @@ async fn publish(
     plan_of: Option<String>,
     report: &Report,
     by_hand: &[PersonId],
+    mut told: Map<String, Value>,
 ) -> Result<(), Trouble> {
     let mut shows = shown(report)?;
     shows.extend(by_hand);
@@ -274,15 +288,20 @@ async fn publish(
         plan_of,
         shows: shows.into_iter().collect(),
     };
-    let result = json!({
-        "video": video.id,
-        "frames": report.frames,
-        "tracks": report.tracks.len(),
-        "warnings": report.warnings,
-    });
+    told.extend([
+        ("video".to_owned(), json!(video.id)),
+        ("frames".to_owned(), json!(report.frames)),
+        ("tracks".to_owned(), json!(report.tracks.len())),
+        ("warnings".to_owned(), json!(report.warnings)),
+    ]);
+    put_out(attempt, &new, &told.into()).await
+}
+
+/// Publishes a version whose objects are stored, and ends the job.
+pub async fn put_out(attempt: &Attempt, new: &NewVersion, result: &Value) -> Result<(), Trouble> {
     let store = &attempt.service.store;
     let now = Timestamp::now();
-    let published = store.publish(&attempt.fence, &new, &result, &attempt.actor(), now).await;
+    let published = store.publish(&attempt.fence, new, result, &attempt.actor(), now).await;
     if published.is_err() {
         // Nobody refers to the objects. If this fails as well, they take room and are not public.
         let _ = store.discard_folder(&new.folder, now).await;

@@ -83,14 +83,19 @@ pub fn assert_all_covered(original: &[Luma], covered: &[Luma], face: Rect) {
 /// wrinkles, but nothing as large as a cell of the mosaic.
 pub fn detail_left(original: &Luma, changed: &Luma, area: Rect) -> f64 {
     assert_eq!((original.width, original.height), (changed.width, changed.height));
-    let (a, b) = (fine(original, area), fine(changed, area));
-    let product: f64 = a.iter().zip(&b).map(|(a, b)| a * b).sum();
-    let energy: f64 = a.iter().map(|a| a * a).sum();
-    assert!(energy / a.len() as f64 > 4.0, "there is nothing to see in {area:?}");
+    left_of(&fine(original, area), &fine(changed, area))
+}
+
+/// The same of two fine structures.
+pub fn left_of(original: &[f64], changed: &[f64]) -> f64 {
+    let product: f64 = original.iter().zip(changed).map(|(a, b)| a * b).sum();
+    let energy: f64 = original.iter().map(|a| a * a).sum();
+    assert!(energy / original.len() as f64 > 4.0, "there is nothing to see");
     product / energy
 }
 
-fn fine(picture: &Luma, area: Rect) -> Vec<f64> {
+/// The fine structure of `picture` in `area`, line by line.
+pub fn fine(picture: &Luma, area: Rect) -> Vec<f64> {
     let reach = (area.width / 12).max(1);
     let sums = Sums::new(picture);
     let mut fine = Vec::with_capacity(area.width * area.height);

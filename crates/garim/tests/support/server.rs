@@ -252,8 +252,10 @@ pub fn signal(process: u32, name: &str) {
 fn command(s: &Scratch) -> Command {
     let args = "serve --config garim.toml --data data";
     let mut command = s.command(GARIM, args);
-    let listen = std::fs::read_to_string(s.path("garim.toml")).unwrap().contains("listen");
-    if !listen {
+    let settings = std::fs::read_to_string(s.path("garim.toml")).unwrap();
+    // Not that of a section.
+    let mut own = settings.lines().take_while(|line| !line.starts_with('['));
+    if !own.any(|line| line.starts_with("listen")) {
         command.args(["--listen", "127.0.0.1:0"]);
     }
     for name in ["GARIM_CONFIG", "GARIM_DATABASE_URL"] {

@@ -278,6 +278,12 @@ impl Broadcast {
         Ok(())
     }
 
+    /// Frames of the publisher's that wait.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// How late the last picture was, in milliseconds.
     pub(crate) fn late_ms(&self) -> u32 {
         self.pace.late_ms

@@ -112,6 +112,8 @@ pub(crate) struct Decode<'a> {
     pub(crate) ladder: Ladder,
     /// Largest picture of a broadcast; larger ones are made smaller.
     pub(crate) largest: Size,
+    /// Frames a second that are sent, at most.
+    pub(crate) max_frame_rate: u32,
     /// `None` until the first picture came.
     pub(crate) canvas: Option<Canvas>,
     pub(crate) state: Stream,
@@ -301,7 +303,7 @@ impl Decode<'_> {
         if self.canvas.is_none() {
             let said = self.state.decoder.as_ref().and_then(StreamDecoder::frame_rate);
             let said = said.map(|(num, den)| f64::from(num) / f64::from(den));
-            let frame_rate = usual_rate(self.state.frame_rate.or(said));
+            let frame_rate = usual_rate(self.state.frame_rate.or(said), self.max_frame_rate);
             let canvas = Canvas::new(within(frame.size, self.largest), frame.color);
             let (size, color) = (canvas.size(), canvas.color());
             self.canvas = Some(canvas);
@@ -323,7 +325,7 @@ impl Decode<'_> {
         let people = current(self.people);
         let speed = self.ladder.level().speed();
         let schedule = &mut self.state.schedule;
-        let schedule = schedule.get_or_insert_with(|| Schedule::new(speed, frame.size, true));
+        let schedule = schedule.get_or_insert_with(|| Schedule::live(speed, frame.size));
         schedule.identify(!people.gallery.people().is_empty());
         let known = self.steady.at(seq, fresh);
         let look = schedule.look(seq, pts, next, fresh, known.as_deref());
@@ -347,18 +349,36 @@ impl Decode<'_> {
     }
 }
 
-/// Frames a second that are sent: what the publisher says, if it is usual; 30 at most.
-fn usual_rate(said: Option<f64>) -> (u32, u32) {
-    const USUAL: [(u32, u32); 8] =
-        [(10, 1), (15, 1), (20, 1), (24_000, 1001), (24, 1), (25, 1), (30_000, 1001), (30, 1)];
+/// Frames a second that are sent: the usual rate nearest to what the publisher says, at most `most`.
+fn usual_rate(said: Option<f64>, most: u32) -> (u32, u32) {
+    const USUAL: [(u32, u32); 12] = [
+        (10, 1),
+        (15, 1),
+        (20, 1),
+        (24_000, 1001),
+        (24, 1),
+        (25, 1),
+        (30_000, 1001),
+        (30, 1),
+        (48, 1),
+        (50, 1),
+        (60_000, 1001),
+        (60, 1),
+    ];
     let value = |(num, den): (u32, u32)| f64::from(num) / f64::from(den);
-    let Some(mut said) = said.filter(|rate| (1.0..=1000.0).contains(rate)) else { return (30, 1) };
+    let most = f64::from(most.clamp(10, 60));
+    let mut rate = said.filter(|rate| (1.0..=1000.0).contains(rate)).unwrap_or(30.0);
     // Every second or third frame of faster streams.
-    while said > 31.0 {
-        said /= if said > 80.0 { 3.0 } else { 2.0 };
+    let said = rate;
+    for nth in 2..=100 {
+        if rate <= most + 0.5 {
+            break;
+        }
+        rate = said / f64::from(nth);
     }
-    let off = |rate: &(u32, u32)| (value(*rate) - said).abs();
-    USUAL.into_iter().min_by(|a, b| off(a).total_cmp(&off(b))).unwrap_or((30, 1))
+    let off = |usual: &(u32, u32)| (value(*usual) - rate).abs();
+    let usual = USUAL.into_iter().filter(|usual| value(*usual) <= most);
+    usual.min_by(|a, b| off(a).total_cmp(&off(b))).unwrap_or((30, 1))
 }
 
 /// `size`, or the largest of its proportions whose long side is no longer than that of `largest`, and the short
@@ -431,4 +451,43 @@ fn look_at(
         finding.sightings = compare(known, upright, frame, &finding)?;
     }
     Ok(finding)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rate_is_a_usual_one_and_not_above_what_is_wanted() {
+        let rates = |most: u32| {
+            [29.97, 30.0, 59.94, 60.0, 24.0, 25.2, 120.0, 5.0, 48.0]
+                .map(|said| usual_rate(Some(said), most))
+        };
+        let film = (24, 1);
+        let want = [
+            (30_000, 1001),
+            (30, 1),
+            (30_000, 1001),
+            (30, 1),
+            film,
+            (25, 1),
+            (30, 1),
+            (10, 1),
+            film,
+        ];
+        assert_eq!(rates(30), want);
+        assert_eq!(usual_rate(Some(59.94), 60), (60_000, 1001));
+        assert_eq!(usual_rate(None, 30), (30, 1));
+        assert_eq!(usual_rate(Some(f64::NAN), 25), (15, 1));
+    }
+
+    #[test]
+    fn large_pictures_are_made_smaller_whichever_way_the_phone_is_held() {
+        let hd = Size { width: 1920, height: 1080 };
+        let size = |width, height| within(Size { width, height }, hd);
+        assert_eq!(size(1280, 720), Size { width: 1280, height: 720 });
+        assert_eq!(size(3840, 2160), hd);
+        assert_eq!(size(2160, 3840), Size { width: 1080, height: 1920 });
+        assert_eq!(size(2000, 2000), Size { width: 1080, height: 1080 });
+    }
 }

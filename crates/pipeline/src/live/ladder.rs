@@ -60,8 +60,8 @@ pub(crate) struct Ladder {
     quick: Option<i64>,
     up_after: i64,
     waited: i64,
-    /// When the last step down was.
-    down_at: Option<i64>,
+    /// When the last step up was.
+    up_at: Option<i64>,
 }
 
 impl Ladder {
@@ -74,7 +74,7 @@ impl Ladder {
             quick: None,
             up_after: UP_AFTER,
             waited: 0,
-            down_at: None,
+            up_at: None,
         }
     }
 
@@ -118,10 +118,14 @@ impl Ladder {
             return None;
         }
         if to > self.level {
-            // It was tried too early, if it was tried of late.
-            let of_late = self.down_at.is_some_and(|at| now - at < 2 * self.up_after);
-            self.up_after = if of_late { (self.up_after * 2).min(LONGEST_UP) } else { UP_AFTER };
-            self.down_at = Some(now);
+            // A step up that was taken of late was taken too early.
+            let of_late = self.up_at.take().is_some_and(|at| now - at < 2 * self.up_after);
+            self.up_after =
+                if of_late { (self.up_after * 2).min(LONGEST_UP) } else { self.up_after };
+        } else {
+            let lasted = self.up_at.is_some_and(|at| now - at >= 2 * self.up_after);
+            self.up_after = if lasted { UP_AFTER } else { self.up_after };
+            self.up_at = Some(now);
         }
         self.level = to;
         Some(to)

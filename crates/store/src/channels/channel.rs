@@ -150,8 +150,6 @@ pub enum RecordingPolicy {
     /// What viewers see.
     #[default]
     Covered,
-    /// That, and what was received, sealed.
-    CoveredAndSealedOriginal,
 }
 
 /// Who may watch.

@@ -8,6 +8,7 @@ use sqlx::{Any, AssertSqlSafe, Transaction};
 use super::change::{enter, remove, tell};
 use super::channel::{COLUMNS, Channel, ChannelState, Ingest, Protection, channel};
 use super::lease::ChannelFence;
+use super::recording::hand_over;
 use super::session::{Recorded, RecordingState, under_way};
 use crate::jobs::shortened;
 use crate::videos::signed;
@@ -36,8 +37,8 @@ impl Store {
     }
 
     /// Says that a session that was to be stopped is over: everything was sent, the playlist ended, the recording
-    /// finished. The channel is free, or gone if it was to be deleted. A recording of which nobody said that it is
-    /// ready has failed.
+    /// handed over ([`Store::finish_recording`]), which is done here otherwise. The channel is free, or gone if it was
+    /// to be deleted.
     ///
     /// # Errors
     /// [`Error::Fenced`]; [`Error::ChannelBusy`] when nobody asked for it.
@@ -47,11 +48,11 @@ impl Store {
         if !matches!(channel.state, ChannelState::Stopping | ChannelState::Deleting) {
             return Err(Error::ChannelBusy { channel: channel.id, state: channel.state });
         }
-        end_session(&mut tx, channel, None, now).await?;
-        self.commit(tx, &[Topic::Channels, Topic::Events]).await
+        end_session(self, &mut tx, channel, None, now).await?;
+        self.commit(tx, &[Topic::Jobs, Topic::Channels, Topic::Events]).await
     }
 
-    /// Ends a session that cannot go on. The channel is free again.
+    /// Ends a session that cannot go on. The channel is free again. What was recorded is handed over.
     ///
     /// # Errors
     /// [`Error::Fenced`].
@@ -63,8 +64,8 @@ impl Store {
     ) -> Result<(), Error> {
         let mut tx = self.begin().await?;
         let channel = hold(&mut tx, fence).await?;
-        end_session(&mut tx, channel, Some(reason), now).await?;
-        self.commit(tx, &[Topic::Channels, Topic::Events]).await
+        end_session(self, &mut tx, channel, Some(reason), now).await?;
+        self.commit(tx, &[Topic::Jobs, Topic::Channels, Topic::Events]).await
     }
 
     /// Says what became of the publisher. Somebody who was rejected while another one publishes is told of, and
@@ -118,20 +119,26 @@ impl Store {
         self.commit(tx, &[Topic::Channels, Topic::Events]).await
     }
 
-    /// Says where the recording of the session under way is.
+    /// Says that the session under way is being recorded, or no longer, and why. What comes after that says itself:
+    /// [`Store::finish_recording`].
     ///
     /// # Errors
-    /// [`Error::Fenced`].
+    /// [`Error::Fenced`]; [`Error::Invalid`] for other states.
     pub async fn set_recording(
         &self,
         fence: &ChannelFence,
         recording: &RecordingState,
         now: Timestamp,
     ) -> Result<(), Error> {
+        if !matches!(recording, RecordingState::Recording | RecordingState::Failed { .. }) {
+            return Err(Error::Invalid { what: "the recording", why: "is not for servers to say" });
+        }
         let mut tx = self.begin().await?;
         let channel = hold(&mut tx, fence).await?;
         let before = under_way(&mut tx, &channel).await?.recording;
-        if before == *recording {
+        let is_late =
+            matches!(before, RecordingState::Finishing { .. } | RecordingState::Ready { .. });
+        if before == *recording || is_late {
             return Ok(());
         }
         record(&mut tx, &channel, recording, now).await?;
@@ -162,7 +169,10 @@ impl Store {
 }
 
 /// The channel, if the server still has it. Only claims change that, and there is one writer at a time.
-async fn hold(tx: &mut Transaction<'static, Any>, fence: &ChannelFence) -> Result<Channel, Error> {
+pub(super) async fn hold(
+    tx: &mut Transaction<'static, Any>,
+    fence: &ChannelFence,
+) -> Result<Channel, Error> {
     let query = format!(
         "SELECT {COLUMNS} FROM channels WHERE id = $1 AND claim = $2 AND server IS NOT NULL"
     );
@@ -211,23 +221,16 @@ async fn record(
     recording: &RecordingState,
     now: Timestamp,
 ) -> Result<(), Error> {
-    let (video, reason) = match recording {
-        RecordingState::Ready { video } => (Some(video.to_string()), None),
-        RecordingState::Failed { reason } => (None, Some(shortened(reason))),
-        _ => (None, None),
+    let reason = if let RecordingState::Failed { reason } = recording {
+        Some(shortened(reason))
+    } else {
+        None
     };
-    let update =
-        "UPDATE sessions SET recording = $1, recording_reason = $2, video = $3 WHERE id = $4";
-    sqlx::query(update)
-        .bind(recording.name())
-        .bind(reason.clone())
-        .bind(video.clone())
-        .bind(session_of(channel)?)
-        .execute(&mut **tx)
-        .await?;
+    let update = "UPDATE sessions SET recording = $1, recording_reason = $2 WHERE id = $3";
+    let update = sqlx::query(update).bind(recording.name()).bind(reason.clone());
+    update.bind(session_of(channel)?).execute(&mut **tx).await?;
     let (kind, detail) = match recording {
         RecordingState::Recording => ("recording.started", json!({})),
-        RecordingState::Ready { .. } => ("recording.ready", json!({"video": video})),
         RecordingState::Failed { .. } => ("recording.failed", json!({"reason": reason})),
         _ => return Ok(()),
     };
@@ -236,15 +239,18 @@ async fn record(
 
 /// Ends the session that is under way: the channel is free, or gone. `reason`: why, where nobody stopped it.
 pub(super) async fn end_session(
+    store: &Store,
     tx: &mut Transaction<'static, Any>,
     channel: Channel,
     reason: Option<&str>,
     now: Timestamp,
 ) -> Result<(), Error> {
-    let recording = match under_way(tx, &channel).await?.recording {
+    let session = under_way(tx, &channel).await?;
+    let is_handed_over = hand_over(store, tx, &channel, &session, now).await?.is_some();
+    let recording = match session.recording {
         RecordingState::Waiting => Some(RecordingState::Off),
-        RecordingState::Recording | RecordingState::Finishing => {
-            let why = reason.unwrap_or("the session ended before it was finished");
+        RecordingState::Recording if !is_handed_over => {
+            let why = reason.unwrap_or("the session ended before anything was recorded");
             Some(RecordingState::Failed { reason: why.to_owned() })
         }
         _ => None,

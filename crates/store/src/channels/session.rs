@@ -20,7 +20,10 @@ pub enum RecordingState {
     /// It is being recorded.
     Recording,
     /// What was recorded is being made whole.
-    Finishing,
+    Finishing {
+        /// What it becomes.
+        video: VideoId,
+    },
     /// It can be watched.
     Ready {
         /// What it became.
@@ -40,7 +43,7 @@ impl RecordingState {
             Self::Off => "off",
             Self::Waiting => "waiting",
             Self::Recording => "recording",
-            Self::Finishing => "finishing",
+            Self::Finishing { .. } => "finishing",
             Self::Ready { .. } => "ready",
             Self::Failed { .. } => "failed",
         }
@@ -91,13 +94,14 @@ pub fn live_folder(session: SessionId) -> String {
     format!("live/{session}")
 }
 
-/// Folder of what is recorded of a session: `vod/{user}/{yyyyMMddHHmm}-{session}`, the session's start in UTC.
+/// Folder of what is recorded of a session: `vod/{user}/{yyyyMMddHHmm}-{session}`, the session's start in UTC. It is gone
+/// once a version was made of it.
 pub fn recording_folder(user: &str, session: SessionId, started: Timestamp) -> String {
     let stamp = started.to_zoned(TimeZone::UTC).strftime("%Y%m%d%H%M");
     format!("vod/{user}/{stamp}-{session}")
 }
 
-const COLUMNS: &str = "id, channel, owner, collection, started_at, ended_at, reason, first_publish_at, playback, \
+pub(super) const COLUMNS: &str = "id, channel, owner, collection, started_at, ended_at, reason, first_publish_at, playback, \
      recording, recording_reason, video, segments, bytes, duration_ms";
 
 impl Store {
@@ -193,7 +197,8 @@ pub(super) async fn under_way(
     session(&row.ok_or(Error::Damaged("session"))?)
 }
 
-fn session(row: &AnyRow) -> Result<Session, Error> {
+/// The session in a row of [`COLUMNS`].
+pub(super) fn session(row: &AnyRow) -> Result<Session, Error> {
     let text = |name| row.try_get::<Option<String>, _>(name);
     let count = |name| -> Result<u64, Error> {
         u64::try_from(row.try_get::<i64, _>(name)?).map_err(|_| Error::Damaged(name))
@@ -202,7 +207,7 @@ fn session(row: &AnyRow) -> Result<Session, Error> {
         "off" => RecordingState::Off,
         "waiting" => RecordingState::Waiting,
         "recording" => RecordingState::Recording,
-        "finishing" => RecordingState::Finishing,
+        "finishing" => RecordingState::Finishing { video: id(row, "video")? },
         "ready" => RecordingState::Ready { video: id(row, "video")? },
         "failed" => {
             RecordingState::Failed { reason: text("recording_reason")?.unwrap_or_default() }

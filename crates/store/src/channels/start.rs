@@ -202,9 +202,9 @@ impl Store {
         for row in &rows {
             let late = channel(row)?;
             let reason = Some("no server made it ready in time");
-            end_session(&mut tx, late, reason, now).await?;
+            end_session(self, &mut tx, late, reason, now).await?;
         }
-        self.commit(tx, &[Topic::Channels, Topic::Events]).await?;
+        self.commit(tx, &[Topic::Jobs, Topic::Channels, Topic::Events]).await?;
         Ok(rows.len())
     }
 }

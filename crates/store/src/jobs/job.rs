@@ -26,6 +26,8 @@ pub enum Kind {
     Ingest,
     /// Make an MP4 of an original.
     Convert,
+    /// Publish what was recorded of a live session.
+    Recording,
     /// Find faces in a part of a long video.
     AnalysePart,
     /// Cover a part of a long video.
@@ -34,13 +36,14 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Mosaic,
         Self::Render,
         Self::Search,
         Self::Recover,
         Self::Ingest,
         Self::Convert,
+        Self::Recording,
         Self::AnalysePart,
         Self::RenderPart,
     ];
@@ -54,6 +57,7 @@ impl Kind {
             Self::Recover => "recover",
             Self::Ingest => "ingest",
             Self::Convert => "convert",
+            Self::Recording => "recording",
             Self::AnalysePart => "analyse_part",
             Self::RenderPart => "render_part",
         }

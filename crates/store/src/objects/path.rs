@@ -24,6 +24,12 @@ impl ObjectPath {
         &self.0
     }
 
+    /// The last segment of the name: what it is called in its folder.
+    #[must_use]
+    pub fn base(&self) -> &str {
+        self.0.rsplit('/').next().unwrap_or(&self.0)
+    }
+
     /// The name with `/` and `rest` after it.
     ///
     /// # Errors

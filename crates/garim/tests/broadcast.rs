@@ -1,0 +1,148 @@
+//! Live from end to end: a real publisher, a real server with its child, and the pixels that a viewer gets.
+
+#![allow(clippy::unwrap_used)] // In helpers of tests too: a panic is a failure with a place.
+
+#[path = "support/broadcast.rs"]
+mod broadcast;
+#[path = "support/live.rs"]
+mod live;
+#[path = "support/processes.rs"]
+mod processes;
+#[path = "support/server.rs"]
+mod server;
+mod support;
+
+use broadcast::{Publisher, Sight, Viewer, make_clip, start, turned_away};
+use jiff::{SignedDuration, Timestamp};
+use live::{Service, until};
+use processes::children;
+use serde_json::{Value, json};
+use support::Scratch;
+
+const LIVE: &str = "[live]\nlisten = \"127.0.0.1:0\"\n";
+
+/// Watches until `is` says so of what was seen since the call.
+fn watch_until(
+    service: &Service<'_>,
+    viewer: &mut Viewer<'_>,
+    is: impl Fn(&[broadcast::Seen]) -> bool,
+) {
+    let from = viewer.pictures.len();
+    until(|| {
+        viewer.look(service);
+        let told = || format!("{} pictures, not what was waited for", viewer.pictures.len() - from);
+        is(&viewer.pictures[from..]).then_some(()).ok_or_else(told)
+    });
+}
+
+fn shows_him(seen: &[broadcast::Seen]) -> bool {
+    seen.iter().filter(|picture| picture.him == Sight::Face).count() >= 24
+}
+
+/// The ends of two segments later.
+fn goes_on(seen: &[broadcast::Seen]) -> bool {
+    seen.len() >= 96
+}
+
+fn channel(service: &Service<'_>, started: &Value) -> Value {
+    let id = started["channel_id"].as_str().unwrap();
+    service.get(&format!("/v1/channels/{id}")).is(200).json()
+}
+
+#[test]
+fn strangers_are_covered_and_who_agrees_is_shown_until_they_do_not_any_more() {
+    let s = Scratch::new();
+    make_clip(&s);
+    let service = Service::start(&s, LIVE);
+    let man = service.enrol_man();
+    let started = start(&service, Some("shop"));
+    assert_eq!(started["state"], "create");
+    assert_eq!(start(&service, Some("shop"))["source_url"], started["source_url"]);
+    let mut viewer = Viewer::of(&s, &started);
+    let url = started["source_url"].as_str().unwrap();
+    let publisher = Publisher::start(&s, url);
+    watch_until(&service, &mut viewer, shows_him);
+    assert_eq!(channel(&service, &started)["ingest"]["state"], "connected");
+
+    service.post(&format!("/v1/people/{man}/withdraw"), &json!({"by": "Man"})).is(200);
+    let withdrawn = Timestamp::now();
+    watch_until(&service, &mut viewer, goes_on);
+    watch_until(&service, &mut viewer, goes_on);
+    let late = withdrawn + SignedDuration::from_secs(1);
+    let shown_late = viewer.pictures.iter().filter(|p| p.at > late && p.him == Sight::Face).count();
+    assert_eq!(shown_late, 0, "a second after he withdrew he is covered");
+
+    // The encoder dies; the playlist goes on, and the same encoder comes back to it.
+    drop(publisher);
+    watch_until(&service, &mut viewer, goes_on);
+    assert_eq!(channel(&service, &started)["ingest"]["state"], "reconnecting");
+    let publisher = Publisher::start(&s, url);
+    until(|| match channel(&service, &started)["ingest"]["state"].as_str() {
+        Some("connected") => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    watch_until(&service, &mut viewer, goes_on);
+    drop(publisher);
+
+    let stop = json!({"channel_id": started["channel_id"]});
+    until(|| match service.post("/v1/live/stop", &stop) {
+        answer if answer.status == 200 => Ok(()),
+        answer => Err(answer.body),
+    });
+    viewer.look(&service);
+    assert!(viewer.ended, "the playlist says that it is over");
+    assert_eq!(viewer.leaks(), 0, "she was covered in every picture");
+    assert_eq!(
+        viewer.discontinuities, 1,
+        "but for the slate before the first picture it is one stream"
+    );
+
+    // He agreed to be in the broadcast and then to nothing: he is not in the video.
+    let ready = service.event("recording.ready");
+    let video = ready["video"].as_str().unwrap();
+    let video = service.get(&format!("/v1/videos/{video}")).is(200).json();
+    service.watch(&video, "recorded.mp4");
+    s.assert_plays("recorded.mp4");
+    let mut recorded = Viewer::of(&s, &started);
+    recorded.watch_file("recorded.mp4");
+    assert!(recorded.pictures.len() > 200);
+    let seen = |p: &&broadcast::Seen| p.her == Sight::Face || p.him == Sight::Face;
+    assert_eq!(recorded.pictures.iter().filter(seen).count(), 0);
+}
+
+#[test]
+fn a_child_that_is_killed_is_followed_by_another_and_nothing_is_uncovered() {
+    let s = Scratch::new();
+    make_clip(&s);
+    let service = Service::start(&s, LIVE);
+    service.enrol_man();
+    let started = start(&service, Some("shop"));
+    let mut viewer = Viewer::of(&s, &started);
+    let url = started["source_url"].as_str().unwrap();
+    let wrong = turned_away(&s, &format!("{}x", &url[..url.len() - 1]));
+    assert!(wrong.contains("stream key"), "{wrong}");
+    let _publisher = Publisher::start(&s, url);
+    watch_until(&service, &mut viewer, shows_him);
+    let busy = turned_away(&s, url);
+    assert!(busy.contains("already") || busy.contains("in use"), "{busy}");
+
+    for child in children(service.server.id()) {
+        server::signal(child, "KILL");
+    }
+    service.event("protection.blocked");
+    watch_until(&service, &mut viewer, shows_him);
+    service.event("protection.restored");
+    assert_eq!(viewer.leaks(), 0);
+    assert_eq!(viewer.discontinuities, 1);
+
+    // One call covers everything, until it is released.
+    let cover = format!("/v1/channels/{}/cover-all", started["channel_id"].as_str().unwrap());
+    service.server.ask("PUT", &cover).key(&service.server.admin).send().is(200);
+    watch_until(&service, &mut viewer, goes_on);
+    let from = viewer.pictures.len();
+    watch_until(&service, &mut viewer, goes_on);
+    assert!(viewer.pictures[from..].iter().all(|p| p.him != Sight::Face));
+    service.delete(&cover);
+    watch_until(&service, &mut viewer, shows_him);
+    assert_eq!(viewer.leaks(), 0);
+}
