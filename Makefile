@@ -10,7 +10,7 @@ BENCH := .garim/bench/venv/bin/python -B bench
 
 .DEFAULT_GOAL := help
 .PHONY: help setup build test fuzz demo clean-demo
-.PHONY: check-player check-api check-clients check-manifest chaos bench-service
+.PHONY: check-player check-watch check-api check-clients check-manifest chaos bench-service
 .PHONY: bench bench-quick bench-setup bench-selftest
 
 help:
@@ -25,6 +25,7 @@ help:
 	@echo 'make bench-service   measure the server, into its part of docs/BENCHMARKS.md (6 minutes)'
 	@echo 'make check-manifest  check docs/deploy/kubernetes.yaml'
 	@echo 'make check-player    play a result in headless Chromium, with seeks'
+	@echo 'make check-watch     watch a live stream on its page in headless Chromium'
 	@echo 'make check-api       ask a running server all that its OpenAPI document allows, and more'
 	@echo 'make check-clients   test the TypeScript client and the Java example with a running server'
 	@echo 'make chaos           kill a server and its workers again and again over 300 jobs, twice (10 minutes)'
@@ -65,6 +66,9 @@ demo: setup
 
 check-player: setup
 	@scripts/check-player.sh $(GARIM)
+
+check-watch: setup
+	@scripts/check-watch.sh
 
 check-manifest:
 	@scripts/check-manifest.sh

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use live::hls::Rendition;
 use live::origin::{CacheControl, Origin, Response, Status, WAITING_LIMIT};
 use stream::{part, parts, playlist};
 use tokio::task::{JoinSet, yield_now};
@@ -185,6 +186,26 @@ async fn the_first_viewer_waits_for_the_first_part() {
     assert_eq!(origin.waiting(), 1);
     origin.part(part(0, 0)).unwrap();
     assert_eq!(asked.join_all().await[0].status, Status::Ok);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_playlist_above_waits_for_the_first_part_too() {
+    let origin = origin(0, WAITING_LIMIT);
+    let (codecs, resolution) = ("avc1.64001f".to_owned(), (640, 360));
+    origin.describe(Rendition { codecs, resolution, frame_rate: (30, 1) }).unwrap();
+    let asked = {
+        let origin = Arc::clone(&origin);
+        tokio::spawn(async move { origin.multivariant("a/media.m3u8").await })
+    };
+    yield_now().await;
+    assert_eq!(origin.waiting(), 1);
+    origin.part(part(0, 0)).unwrap();
+    let answer = asked.await.unwrap();
+    assert_eq!((answer.status, answer.cache), (Status::Ok, CacheControl::MaxAge(1)));
+    assert!(text(&answer).ends_with("\na/media.m3u8\n"));
+    let none = Origin::new(playlist(), WAITING_LIMIT);
+    none.end();
+    assert_eq!(none.multivariant("media.m3u8").await.status, Status::NotFound);
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,7 +6,7 @@ mod stream;
 use bytes::Bytes;
 use live::hls::{
     Decision, Duration90k, InvalidQuery, Media, Part, Playlist, PlaylistError, PlaylistQuery,
-    Settings, Variant,
+    Rendition, Settings, Variant,
 };
 use stream::{FRAME, part, parts, playlist, settings};
 
@@ -109,8 +109,8 @@ media/seg-5.m4s
     assert_eq!(playlist.text(false), expected);
     // Nothing is before the skip boundary.
     assert_eq!(playlist.text(true), expected);
-    assert_eq!(ready(&playlist, "seg-2.m4s"), "<2.0>");
-    assert_eq!(ready(&playlist, "init-0.mp4"), "slate");
+    assert_eq!(ready(&playlist, "media/seg-2.m4s"), "<2.0>");
+    assert_eq!(ready(&playlist, "media/init-0.mp4"), "slate");
     for part in parts(42).skip(38) {
         playlist.part(part).unwrap();
     }
@@ -121,12 +121,12 @@ media/seg-5.m4s
         playlist.part(part).unwrap();
     }
     // Segments 1 and 2 have left the list and are kept; 0 and its initialisation section are not.
-    assert_eq!(playlist.media("seg-0.m4s"), Media::Gone);
-    assert_eq!(playlist.media("part-0.0.m4s"), Media::Gone);
-    assert_eq!(playlist.media("init-0.mp4"), Media::Gone);
-    assert_eq!(ready(&playlist, "seg-1.m4s"), "<1.0><1.1><1.2><1.3><1.4><1.5>");
-    assert_eq!(ready(&playlist, "part-1.5.m4s"), "<1.5>");
-    assert_eq!(ready(&playlist, "init-1.mp4"), "one");
+    assert_eq!(playlist.media("media/seg-0.m4s"), Media::Gone);
+    assert_eq!(playlist.media("media/part-0.0.m4s"), Media::Gone);
+    assert_eq!(playlist.media("media/init-0.mp4"), Media::Gone);
+    assert_eq!(ready(&playlist, "media/seg-1.m4s"), "<1.0><1.1><1.2><1.3><1.4><1.5>");
+    assert_eq!(ready(&playlist, "media/part-1.5.m4s"), "<1.5>");
+    assert_eq!(ready(&playlist, "media/init-1.mp4"), "one");
 }
 
 #[test]
@@ -446,4 +446,45 @@ live.m3u8
     );
     let broken = Variant { codecs: "a\"\n#EXT", ..variant };
     assert_eq!(broken.multivariant(), Err(PlaylistError::Text("a\"\n#EXT".to_owned())));
+}
+
+#[test]
+fn the_playlist_above_says_what_the_parts_are() {
+    let mut playlist = playlist();
+    let codecs = "avc1.64001f,mp4a.40.2".to_owned();
+    let rendition = Rendition { codecs, resolution: (1280, 720), frame_rate: (30_000, 1001) };
+    let broken = Rendition { codecs: "a\"".to_owned(), ..rendition.clone() };
+    assert_eq!(playlist.describe(broken), Err(PlaylistError::Text("a\"".to_owned())));
+    playlist.describe(rendition.clone()).unwrap();
+    assert_eq!(playlist.multivariant("media.m3u8"), Ok(None));
+    let line = |playlist: &Playlist| {
+        let text = playlist.multivariant("media.m3u8").unwrap().unwrap();
+        text.lines().rev().nth(1).unwrap().to_owned()
+    };
+    // 50 bytes in a third of a second: 1199 bits a second, rounded up.
+    playlist.part(Part { media: Bytes::from(vec![0; 50]), ..part(0, 0) }).unwrap();
+    let first = "#EXT-X-STREAM-INF:BANDWIDTH=1199,CODECS=\"avc1.64001f,mp4a.40.2\",\
+         RESOLUTION=1280x720,FRAME-RATE=29.970";
+    assert_eq!(line(&playlist), first);
+    // Of complete segments the one with the most, though it is not the last.
+    for index in 1..6 {
+        playlist.part(Part { media: Bytes::from(vec![0; 50]), ..part(0, index) }).unwrap();
+    }
+    (0..9).for_each(|index| playlist.part(part(1 + index / 6, index % 6)).unwrap());
+    assert_eq!(line(&playlist), first);
+    playlist.describe(Rendition { resolution: (640, 360), ..rendition }).unwrap();
+    assert!(line(&playlist).contains("RESOLUTION=640x360"));
+}
+
+#[test]
+fn media_is_found_by_names_as_the_playlist_has_them() {
+    let mut playlist = Playlist::new(settings(), "7-").unwrap();
+    playlist.map(Bytes::from_static(b"init"), settings().segment_target).unwrap();
+    parts(6).for_each(|part| playlist.part(part).unwrap());
+    for name in ["7-init-0.mp4", "7-seg-0.m4s", "7-part-0.3.m4s"] {
+        assert!(playlist.text(false).contains(name), "{name}");
+        assert!(matches!(playlist.media(name), Media::Ready(_)), "{name}");
+        assert_eq!(playlist.media(&name[2..]), Media::NotFound);
+        assert_eq!(playlist.media(&name.replace('7', "6")), Media::NotFound);
+    }
 }

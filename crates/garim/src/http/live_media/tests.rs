@@ -1,5 +1,7 @@
 //! Viewers over real HTTP, of sessions that nobody publishes.
 
+mod browser;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +33,7 @@ const PART: Duration90k = Duration90k(30_000);
 struct Server {
     _data: tempfile::TempDir,
     address: SocketAddr,
+    id: ServerId,
     store: Store,
     desk: Arc<Desk>,
     client: Client,
@@ -61,9 +64,9 @@ impl Server {
         let shared =
             Shared { store: store.clone(), objects, spawn, encoding: Default::default(), largest };
         let now = Timestamp::now();
-        let server = ServerId::new(now.as_millisecond());
-        let desk = Arc::new(Desk::new(shared, server, 9));
-        store.offer_capacity(server, 9, SignedDuration::from_hours(1), now).await.unwrap();
+        let id = ServerId::new(now.as_millisecond());
+        let desk = Arc::new(Desk::new(shared, id, 9));
+        store.offer_capacity(id, 9, SignedDuration::from_hours(1), now).await.unwrap();
         let prometheus = PrometheusBuilder::new().build_recorder().handle();
         let app = Arc::new(App::new(config, service, prometheus).showing(Arc::clone(&desk)));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -71,7 +74,7 @@ impl Server {
         let service = router(&app).into_make_service_with_connect_info::<SocketAddr>();
         tokio::spawn(async move { axum::serve(listener, service).await });
         let client = Client::builder().timeout(SOON).build().unwrap();
-        Self { _data: data, address, store, desk, client }
+        Self { _data: data, address, id, store, desk, client }
     }
 
     /// A session of a user, which is not shown yet.
