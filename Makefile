@@ -15,7 +15,7 @@ BENCH := .garim/bench/venv/bin/python -B bench
 
 help:
 	@echo 'make setup           install what is missing, build, fetch models and footage'
-	@echo 'make demo            cover everyone but one man in a clip of two people, into demo-out/'
+	@echo 'make demo            cover everyone but one man in a clip of two people, and live, into demo-out/'
 	@echo 'make test            set up, then every check and test (cargo xtask ci)'
 	@echo 'make fuzz            feed the reader of plans, and the one of RTMP, with broken ones for a minute each'
 	@echo 'make build           build target/release/garim'
@@ -57,10 +57,14 @@ demo: setup
 	@$(GARIM) mosaic $(FIXTURES)/made/two_people.mp4 -o demo-out/two_people.covered.mp4 \
 	    --keep $(FIXTURES)/made/keep_man.jpg --report demo-out/report.json \
 	    --contact-sheet demo-out/contact-sheet.png --overwrite
+	@echo 'going live for 20 s...'
+	@python3 -B scripts/demo-live.py $(GARIM) $(FIXTURES)/made/two_people.mp4 \
+	    $(FIXTURES)/made/keep_man.jpg demo-out/broadcast.mp4
 	@echo
 	@echo 'before         $(CURDIR)/$(FIXTURES)/made/two_people.mp4'
 	@echo 'kept           $(CURDIR)/$(FIXTURES)/made/keep_man.jpg'
 	@echo 'after          $(CURDIR)/demo-out/two_people.covered.mp4'
+	@echo 'live           $(CURDIR)/demo-out/broadcast.mp4 (20 s as a viewer got them)'
 	@echo 'report         $(CURDIR)/demo-out/report.json'
 	@echo 'contact sheet  $(CURDIR)/demo-out/contact-sheet.png (shows faces)'
 
