@@ -8,7 +8,7 @@ mod convert;
 mod cover;
 mod ingest;
 mod parts;
-mod recording;
+pub mod recording;
 mod search;
 
 use std::convert::Infallible;

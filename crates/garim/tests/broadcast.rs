@@ -193,4 +193,16 @@ fn a_server_that_is_killed_comes_back_with_its_channels_and_the_recording_goes_o
     let video = service.get(&format!("/v1/videos/{video}")).is(200).json();
     service.watch(&video, "recorded.mp4");
     s.assert_plays("recorded.mp4");
+
+    // The address that was given when it began is that of the archive now.
+    let vod = again["destination_url"]["vod"].as_str().unwrap();
+    let (status, playlist) = service.fetch(&vod[vod.find("/vod/").unwrap()..], None);
+    let playlist = String::from_utf8(playlist).unwrap();
+    assert_eq!(status, 200, "{playlist}");
+    let segment = playlist.lines().find(|line| !line.starts_with('#')).unwrap();
+    let path = &segment[segment.find("/media/").unwrap()..];
+    assert_eq!(service.fetch(path, Some("bytes=0-99")).0, 206, "{playlist}");
+    let seconds =
+        |line: &str| line.strip_prefix("#EXTINF:")?.trim_end_matches(',').parse::<f64>().ok();
+    assert!(playlist.lines().filter_map(seconds).sum::<f64>() >= 8.0, "{playlist}");
 }

@@ -31,6 +31,7 @@ mod searches;
 mod uploads;
 mod users;
 mod videos;
+mod vod;
 mod watch;
 mod webhooks;
 
@@ -184,6 +185,7 @@ pub fn router(app: &Arc<App>) -> Router {
         // For viewers on any page: what `cors` says of the API is not for these.
         .merge(live_media::routes())
         .merge(watch::routes(&app.config))
+        .merge(vod::routes())
         .layer(from_fn(headers))
         .layer(from_fn(metrics::count))
         .layer(from_fn(logging::request))

@@ -21,8 +21,8 @@ use crate::work::{MAX_PEOPLE, MosaicOptions, RecordingWork};
 use archive::{Archive, Taken};
 
 /// The segments, one behind the other, with their headers; and the playlist that says where each is.
-const SEGMENTS: &str = "segments.mp4";
-const PLAYLIST: &str = "media.m3u8";
+pub const SEGMENTS: &str = "segments.mp4";
+pub const PLAYLIST: &str = "media.m3u8";
 /// In the room: what the MP4 is made of, and the MP4 where that is to be covered again.
 const SOURCE: &str = "recorded.m3u8";
 const RECORDED: &str = "recorded.mp4";
