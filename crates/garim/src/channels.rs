@@ -1,13 +1,15 @@
-//! Runs live channels in the server: the socket that publishers connect to, and the desk.
+//! Runs live channels in the server: the sockets that publishers connect to, and the desk.
 
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
 use anyhow::{Context, Result};
+use axum_server::tls_rustls::RustlsConfig;
 use domain::{ServerId, Size};
 use jiff::Timestamp;
-use live::{Desk, Shared, Spawn};
+use live::{Desk, Shared, Socket, Spawn};
 use pipeline::live::{LiveEncoding, LiveSpec};
+use rustls::ServerConfig;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -19,16 +21,30 @@ use crate::service::Service;
 /// Largest pictures of a broadcast.
 const LARGEST: Size = Size { width: 1920, height: 1080 };
 
-/// The socket that publishers connect to, if this server runs channels. Port 0 is any free one, which publishers are
-/// told then.
-pub async fn bind(config: &mut Config) -> Result<Option<TcpListener>> {
-    let Some(address) = config.live.listen else { return Ok(None) };
-    let listener = TcpListener::bind(address).await;
-    let listener = listener.with_context(|| format!("live.listen: {address}"))?;
-    if let Some(host) = config.live.rtmp_url.strip_suffix(":0") {
-        config.live.rtmp_url = format!("{host}:{}", listener.local_addr()?.port());
+/// The sockets that publishers connect to; none, if this server runs no channels. Port 0 is any free one, which
+/// publishers are told then.
+pub async fn bind(config: &mut Config, tls: Option<&RustlsConfig>) -> Result<Vec<Socket>> {
+    let live = &mut config.live;
+    let tls = tls.map(|tls| {
+        let mut tls = ServerConfig::clone(&tls.get_inner());
+        // Those are of HTTP.
+        tls.alpn_protocols.clear();
+        Arc::new(tls)
+    });
+    let told = if live.rtmp_url.starts_with("rtmps:") { "live.tls_listen" } else { "live.listen" };
+    let mut sockets = Vec::new();
+    for (name, address, tls) in
+        [("live.listen", live.listen, None), ("live.tls_listen", live.tls_listen, tls)]
+    {
+        let Some(address) = address else { continue };
+        let listener = TcpListener::bind(address).await;
+        let listener = listener.with_context(|| format!("{name}: {address}"))?;
+        if let Some(host) = live.rtmp_url.strip_suffix(":0").filter(|_| name == told) {
+            live.rtmp_url = format!("{host}:{}", listener.local_addr()?.port());
+        }
+        sockets.push(Socket { listener, tls });
     }
-    Ok(Some(listener))
+    Ok(sockets)
 }
 
 /// What runs channels.
@@ -51,11 +67,14 @@ fn task(spec: &LiveSpec) -> Vec<u8> {
 }
 
 /// Takes publishers and runs channels until the server stops.
-pub async fn run(listener: TcpListener, desk: Arc<Desk>, stopping: CancellationToken) {
-    if let Ok(address) = listener.local_addr() {
-        info!("publishers may come to rtmp://{address}");
+pub async fn run(sockets: Vec<Socket>, desk: Arc<Desk>, stopping: CancellationToken) {
+    for Socket { listener, tls } in &sockets {
+        let scheme = if tls.is_some() { "rtmps" } else { "rtmp" };
+        if let Ok(address) = listener.local_addr() {
+            info!("publishers may come to {scheme}://{address}");
+        }
     }
-    let publishers = live::listen(listener, Arc::clone(&desk));
+    let publishers = live::listen(sockets, Arc::clone(&desk));
     let channels = Arc::clone(&desk).run(stopping.clone().cancelled_owned());
     tokio::pin!(publishers, channels);
     tokio::select! {

@@ -149,8 +149,10 @@ impl Retention {
 
 #[derive(Debug)]
 pub struct Live {
-    /// Where publishers come to, by RTMP; `None`: this server runs no channels.
+    /// Where publishers come to, by RTMP. Neither this nor `tls_listen`: this server runs no channels.
     pub listen: Option<SocketAddr>,
+    /// The same by RTMPS, with the certificate of [`Config::tls`].
+    pub tls_listen: Option<SocketAddr>,
     /// How publishers reach the servers that run channels, without a slash at the end.
     pub rtmp_url: String,
     /// Channels that there may be, of all users and on all servers.
@@ -219,6 +221,9 @@ impl Config {
                  tls.certificate and tls.key, or allow_plain_http = true behind a proxy that does TLS",
                 config.listen
             ));
+        }
+        if config.tls.is_none() && config.live.tls_listen.is_some() {
+            root.wrong("live.tls_listen: RTMPS needs tls.certificate and tls.key");
         }
         let wrong = root.finish();
         if !wrong.is_empty() {
@@ -362,6 +367,8 @@ fn live(root: &mut Section, public: Option<&Url>, http: SocketAddr) -> Live {
     root.section("live", |s| {
         let listen: Option<SocketAddr> =
             s.parsed("listen", "an address and port, like 0.0.0.0:1935");
+        let tls_listen: Option<SocketAddr> =
+            s.parsed("tls_listen", "an address and port, like 0.0.0.0:443");
         let told: Option<Url> = s.parsed("rtmp_url", "a URL");
         let plain = |url: &Url| {
             matches!(url.scheme(), "rtmp" | "rtmps")
@@ -374,19 +381,24 @@ fn live(root: &mut Section, public: Option<&Url>, http: SocketAddr) -> Live {
         let rtmp_url = told.map_or_else(
             || {
                 // Where nothing else is said: the host that serves HTTP, or else the address itself.
-                let port = listen.map_or(1935, |address| address.port());
+                let (scheme, usual, address) = match (listen, tls_listen) {
+                    (None, Some(address)) => ("rtmps", 443, Some(address)),
+                    (address, _) => ("rtmp", 1935, address),
+                };
+                let port = address.map_or(usual, |address| address.port());
                 let host = public.and_then(Url::host_str).map(str::to_owned);
-                let host = host.unwrap_or_else(|| match listen.unwrap_or(http) {
+                let host = host.unwrap_or_else(|| match address.unwrap_or(http) {
                     SocketAddr::V4(address) => address.ip().to_string(),
                     SocketAddr::V6(address) => format!("[{}]", address.ip()),
                 });
-                let port = if port == 1935 { String::new() } else { format!(":{port}") };
-                format!("rtmp://{host}{port}")
+                let port = if port == usual { String::new() } else { format!(":{port}") };
+                format!("{scheme}://{host}{port}")
             },
             |url| url.as_str().trim_end_matches('/').to_owned(),
         );
         Live {
             listen,
+            tls_listen,
             rtmp_url,
             channels: s.number("channels", 1..=1000, 5),
             slots: s.number("slots", 0..=1000, 0),
@@ -503,6 +515,10 @@ mod tests {
         let other = "public_url = 'https://tv.example.org'\n[live]\nlisten = '[::]:1936'";
         assert_eq!(url(other), "rtmp://tv.example.org:1936");
         assert_eq!(url("[live]\nlisten = '[::1]:1935'"), "rtmp://[::1]");
+        let tls = "[tls]\ncertificate = 'c'\nkey = 'k'\n[live]\ntls_listen = '[::1]:443'\n";
+        assert_eq!(url(tls), "rtmps://[::1]");
+        assert_eq!(url(&tls.replace("443", "1936")), "rtmps://[::1]:1936");
+        assert_eq!(url(&format!("{tls}listen = '[::1]:1935'")), "rtmp://[::1]");
         assert_eq!(
             url("[live]\nrtmp_url = 'rtmps://in.example.org:443/'"),
             "rtmps://in.example.org:443"
@@ -511,6 +527,7 @@ mod tests {
             assert!(wrong(&format!("[live]\nrtmp_url = '{bad}'")).contains("live.rtmp_url: "));
         }
         assert!(wrong("[live]\nchannels = 0").contains("live.channels: "));
+        assert!(wrong("[live]\ntls_listen = '[::]:443'").contains("tls_listen: RTMPS needs"));
     }
 
     #[test]

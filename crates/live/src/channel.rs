@@ -34,8 +34,14 @@ const SEGMENT_TARGET: Duration90k = Duration90k(189_000);
 const CONSENT_EVERY: Duration = Duration::from_millis(400);
 /// When it could not be asked for this long, nobody may be seen.
 const CONSENT_GOOD_FOR: Duration = Duration::from_secs(10);
-/// A publisher that sends no picture for this long is starved, and is cut off after the longer time.
+/// A publisher that sends no picture for this long is starved. As long as it sends anything, sound alone too, it stays:
+/// viewers see the slate, and pictures may come back.
 const STARVED: Duration = Duration::from_secs(3);
+/// That somebody wants to publish where another one does is told this often at most, however often they try.
+const REJECTED_EVERY: Duration = Duration::from_secs(10);
+/// What a publisher sent and was not looked at, at most: messages of 4 MiB ([`rtmp::Limits::media`]) or less. When there
+/// are as many, nothing is read from its socket.
+const MEDIA: usize = 16;
 /// A child that says nothing for this long hangs.
 const CHILD_SILENCE: Duration = Duration::from_secs(10);
 /// The first child after one that lived for a while starts at once, others after so long, times how many died.
@@ -72,18 +78,6 @@ pub(crate) enum Command {
         /// What to say to them.
         reply: oneshot::Sender<Result<Admitted, Rejection>>,
     },
-    /// A publisher sent something.
-    Media {
-        /// Which one.
-        ticket: u64,
-        /// What.
-        media: Media,
-    },
-    /// A publisher is gone.
-    Gone {
-        /// Which one.
-        ticket: u64,
-    },
     /// What the database says is to be done.
     Orders(Orders),
     /// End the session.
@@ -98,13 +92,8 @@ pub(crate) enum Media {
     Audio(AudioMessage),
 }
 
-/// Leave to publish.
-pub(crate) struct Admitted {
-    /// Names this publisher.
-    pub(crate) ticket: u64,
-    /// Closed when the publisher is to be cut off.
-    pub(crate) cut: oneshot::Receiver<()>,
-}
+/// Leave to publish: what is sent goes here. Closed when the publisher is to be cut off; dropped when it is gone.
+pub(crate) type Admitted = mpsc::Sender<Media>;
 
 /// A channel that runs here.
 #[derive(Clone)]
@@ -117,10 +106,9 @@ pub(crate) struct Handle {
 
 /// Somebody who publishes.
 struct Publisher {
-    ticket: u64,
     admission: i64,
     /// Dropped to cut them off.
-    _cut: oneshot::Sender<()>,
+    media: mpsc::Receiver<Media>,
     last_picture: Instant,
 }
 
@@ -147,7 +135,8 @@ pub(crate) struct Channel {
     /// End of what was sent, in ticks since the broadcast began.
     end: i64,
     publisher: Option<Publisher>,
-    tickets: u64,
+    /// When somebody was last said to be rejected.
+    rejected: Option<Instant>,
     /// How the pictures and the sound are coded: a new child has to be told.
     video_config: Option<(Bytes, Option<f64>)>,
     sound_config: Option<Bytes>,
@@ -196,7 +185,7 @@ impl Channel {
         // A session that another server began goes on by the same clock.
         let elapsed = now.duration_since(session.started_at).max(SignedDuration::ZERO);
         let elapsed = Duration::try_from(elapsed).unwrap_or_default();
-        let (commands, received) = mpsc::channel(128);
+        let (commands, received) = mpsc::channel(32);
         let instant = Instant::now();
         let orders = Orders {
             cover_all: channel.cover_all,
@@ -221,7 +210,7 @@ impl Channel {
             header: None,
             end: 0,
             publisher: None,
-            tickets: 0,
+            rejected: None,
             video_config: None,
             sound_config: None,
             skipping: true,
@@ -252,6 +241,10 @@ impl Channel {
                     Some(command) => if let Some(over) = self.take(command).await { break over },
                     None => break Over::Lost,
                 },
+                media = receive(&mut self.publisher) => match media {
+                    Some(media) => self.media(media).await,
+                    None => self.gone().await,
+                },
                 heard = hear(&mut self.child) => match heard {
                     Some((message, bytes)) => self.heard(message, bytes).await,
                     None => self.child_died().await,
@@ -266,20 +259,9 @@ impl Channel {
     async fn take(&mut self, command: Command) -> Option<Over> {
         match command {
             Command::Publish { admission, reply } => {
-                let answer = self.admit(admission).await;
-                let ticket = answer.as_ref().ok().map(|admitted| admitted.ticket);
-                if reply.send(answer).is_err()
-                    && let Some(ticket) = ticket
-                {
-                    self.gone(ticket).await;
-                }
+                // If nobody hears that they are let in, they are gone again.
+                let _ = reply.send(self.admit(admission).await);
             }
-            Command::Media { ticket, media } => {
-                if self.publisher.as_ref().is_some_and(|publisher| publisher.ticket == ticket) {
-                    self.media(media).await;
-                }
-            }
-            Command::Gone { ticket } => self.gone(ticket).await,
             Command::Orders(orders) => self.follow(orders).await,
             Command::Stop => return Some(Over::Stopped),
             Command::Lost => return Some(Over::Lost),
@@ -291,30 +273,44 @@ impl Channel {
         if admission < self.orders.admission {
             return Err(Rejection::WrongKey);
         }
-        if self.publisher.is_some() {
-            return Err(Rejection::Busy);
+        match &self.publisher {
+            // It is gone, and was not missed yet.
+            Some(publisher) if publisher.media.is_closed() => self.gone().await,
+            Some(_) => {
+                self.tell_rejected(&Rejection::Busy).await;
+                return Err(Rejection::Busy);
+            }
+            None => {}
         }
-        self.tickets += 1;
-        let (ticket, (cut, is_cut)) = (self.tickets, oneshot::channel());
-        let last_picture = Instant::now();
-        self.publisher = Some(Publisher { ticket, admission, _cut: cut, last_picture });
+        let (admitted, media) = mpsc::channel(MEDIA);
+        self.publisher = Some(Publisher { admission, media, last_picture: Instant::now() });
         (self.video_config, self.sound_config, self.skipping) = (None, None, true);
         self.gone = None;
         self.set_ingest(Ingest::Connected).await;
         if self.recorder.is_some() && self.recording == RecordingState::Waiting {
             self.set_recording(RecordingState::Recording).await;
         }
-        Ok(Admitted { ticket, cut: is_cut })
+        Ok(admitted)
     }
 
     /// The publisher is gone, or cut off.
-    async fn gone(&mut self, ticket: u64) {
-        if self.publisher.take_if(|publisher| publisher.ticket == ticket).is_none() {
-            return;
-        }
+    async fn gone(&mut self) {
+        self.publisher = None;
         self.say(ToChild::Away, Bytes::new());
         self.gone = Some(Instant::now());
         self.set_ingest(Ingest::Reconnecting).await;
+    }
+
+    /// Somebody with the right key was sent away while another one publishes, who goes on.
+    async fn tell_rejected(&mut self, why: &Rejection) {
+        let now = Instant::now();
+        if self.rejected.is_some_and(|at| now - at < REJECTED_EVERY) {
+            return;
+        }
+        self.rejected = Some(now);
+        let rejected = Ingest::Rejected(why.to_string());
+        let told = self.shared.store.set_ingest(&self.fence, &rejected, Timestamp::now()).await;
+        self.note("ingest", told);
     }
 
     async fn follow(&mut self, orders: Orders) {
@@ -326,9 +322,8 @@ impl Channel {
             self.ask_consent().await;
         }
         let admission = self.orders.admission;
-        let cut = self.publisher.as_ref().filter(|publisher| publisher.admission < admission);
-        if let Some(ticket) = cut.map(|publisher| publisher.ticket) {
-            self.gone(ticket).await;
+        if self.publisher.as_ref().is_some_and(|publisher| publisher.admission < admission) {
+            self.gone().await;
         }
     }
 
@@ -657,6 +652,14 @@ fn counted(progress: &Progress) -> Recorded {
 async fn hear(child: &mut Option<Child>) -> Option<(FromChild, Bytes)> {
     match child {
         Some(child) => child.hear().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What the publisher sends next, `None` when it is gone; nothing ever, when there is none.
+async fn receive(publisher: &mut Option<Publisher>) -> Option<Media> {
+    match publisher {
+        Some(publisher) => publisher.media.recv().await,
         None => std::future::pending().await,
     }
 }

@@ -61,7 +61,7 @@ impl Desk {
     }
 
     /// Lets somebody publish.
-    pub(crate) async fn publish(&self, key: &str) -> Result<(Handle, Admitted), Rejection> {
+    pub(crate) async fn publish(&self, key: &str) -> Result<(ChannelId, Admitted), Rejection> {
         let channel = match self.shared.store.channel_by_stream_key(key).await {
             Ok(Some(channel)) => channel,
             Ok(None) => return Err(Rejection::WrongKey),
@@ -76,7 +76,7 @@ impl Desk {
         let command = Command::Publish { admission: channel.admission, reply };
         handle.commands.send(command).await.map_err(|_| Rejection::NotReady)?;
         let admitted = answer.await.map_err(|_| Rejection::NotReady)??;
-        Ok((handle, admitted))
+        Ok((channel.id, admitted))
     }
 
     /// Runs channels until `stop` is done; then lets go of them, so that other servers take them over.

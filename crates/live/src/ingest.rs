@@ -5,52 +5,81 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rtmp::{Connection, Event, Limits, Rejection};
+use rtmp::{Connection, Event, Limits, Publish, Rejection};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
 
-use crate::channel::{Command, Media};
+use crate::channel::{Admitted, Media};
 use crate::desk::Desk;
+use crate::door::{Door, Guest};
 
-/// Connections at once; those that are too many are closed at once.
-const CONNECTIONS: usize = 200;
 /// Bytes read at once.
 const READ: usize = 64 << 10;
-/// How long a write may take.
-const WRITE: Duration = Duration::from_secs(10);
 /// How long a publisher is given to read why it is sent away: some look only when they send again, and an encoder
 /// may hold that back.
 const FAREWELL: Duration = Duration::from_secs(5);
 /// After the listener failed: it has no more sockets, mostly.
 const AGAIN: Duration = Duration::from_millis(200);
 
-/// Takes publishers until dropped.
-pub async fn listen(listener: TcpListener, desk: Arc<Desk>) {
-    let connections = Arc::new(Semaphore::new(CONNECTIONS));
+/// Where publishers come to.
+pub struct Socket {
+    /// It listens already.
+    pub listener: TcpListener,
+    /// For RTMPS: the certificate, and what else there is to say about TLS. `None`: RTMP.
+    pub tls: Option<Arc<ServerConfig>>,
+}
+
+/// Takes publishers until dropped. The limits of [`Door`] are those of all sockets together.
+pub async fn listen(sockets: Vec<Socket>, desk: Arc<Desk>) {
+    let door = Arc::new(Door::default());
+    let mut tasks = JoinSet::new();
+    for socket in sockets {
+        tasks.spawn(accept(socket, Arc::clone(&door), Arc::clone(&desk)));
+    }
+    while tasks.join_next().await.is_some() {}
+}
+
+async fn accept(Socket { listener, tls }: Socket, door: Arc<Door>, desk: Arc<Desk>) {
+    let tls = tls.map(TlsAcceptor::from);
     loop {
-        let (socket, address) = match listener.accept().await {
-            Ok(accepted) => accepted,
+        match listener.accept().await {
+            Ok((socket, address)) => {
+                let guest = door.meet(address.ip());
+                tokio::spawn(serve(socket, address, tls.clone(), guest, Arc::clone(&desk)));
+            }
             Err(error) => {
                 tracing::warn!(%error, "no publisher can be accepted");
                 tokio::time::sleep(AGAIN).await;
-                continue;
             }
-        };
-        let Ok(permit) = Arc::clone(&connections).try_acquire_owned() else { continue };
-        let desk = Arc::clone(&desk);
-        tokio::spawn(async move {
-            let _permit = permit;
-            serve(socket, address, &desk).await;
-        });
+        }
     }
 }
 
-async fn serve(socket: TcpStream, address: SocketAddr, desk: &Desk) {
+async fn serve(
+    socket: TcpStream,
+    address: SocketAddr,
+    tls: Option<TlsAcceptor>,
+    guest: Guest,
+    desk: Arc<Desk>,
+) {
     // Answers are small, and waited for.
     let _ = socket.set_nodelay(true);
-    match converse(socket, desk).await {
+    let began = Instant::now();
+    let conversation = async {
+        let Some(tls) = tls else { return converse(socket, began, &guest, &desk).await };
+        let due = began + Limits::default().publish_within;
+        let socket = timeout_at(due, tls.accept(socket)).await.map_err(|_| Ended::Deaf)?;
+        converse(socket.map_err(Ended::Tls)?, began, &guest, &desk).await
+    };
+    let ended = tokio::select! {
+        ended = conversation => ended,
+        () = guest.sent_away() => return tracing::debug!(%address, "a connection made way for another"),
+    };
+    match ended {
         Ok(()) => tracing::info!(%address, "a publisher is gone"),
         Err(error) => tracing::info!(%address, %error, "a publisher is gone"),
     }
@@ -63,30 +92,28 @@ enum Ended {
     Rtmp(#[from] rtmp::Error),
     #[error("the socket: {0}")]
     Io(#[from] io::Error),
-    #[error("it does not read")]
+    #[error("no TLS, which this port speaks (use an rtmps:// address): {0}")]
+    Tls(io::Error),
+    #[error("it does not read, or does not finish its TLS handshake")]
     Deaf,
     #[error("it was cut off")]
     Cut,
 }
 
-/// Somebody who was let in.
-struct Publishing {
-    ticket: u64,
-    commands: mpsc::Sender<Command>,
-    cut: oneshot::Receiver<()>,
-}
-
 /// Everything that is said on one connection.
 async fn converse(
     mut socket: impl AsyncRead + AsyncWrite + Unpin,
+    began: Instant,
+    guest: &Guest,
     desk: &Desk,
 ) -> Result<(), Ended> {
     let mut connection = Connection::new(Limits::default());
-    let mut publishing = None;
-    let ended = exchange(&mut socket, &mut connection, desk, &mut publishing).await;
-    if let Some(Publishing { ticket, commands, .. }) = publishing {
-        let _ = commands.send(Command::Gone { ticket }).await;
+    let ended = exchange(&mut socket, &mut connection, began, guest, desk).await;
+    if let Err(Ended::Deaf) = ended {
+        return ended;
     }
+    // Whoever was let in is as any other from here on.
+    guest.wait();
     // Why, for a publisher that listens.
     let farewell = async {
         socket.write_all(&connection.take_output()).await?;
@@ -102,19 +129,18 @@ async fn converse(
 async fn exchange(
     socket: &mut (impl AsyncRead + AsyncWrite + Unpin),
     connection: &mut Connection,
+    began: Instant,
+    guest: &Guest,
     desk: &Desk,
-    publishing: &mut Option<Publishing>,
 ) -> Result<(), Ended> {
-    let began = Instant::now();
     let mut buffer = vec![0; READ];
+    let mut publishing: Option<Admitted> = None;
     let mut frame_rate = None;
     loop {
-        let read = match publishing {
-            Some(Publishing { cut, .. }) => tokio::select! {
-                read = timeout_at(began + connection.deadline(), socket.read(&mut buffer)) => read,
-                _ = cut => return Err(Ended::Cut),
-            },
-            None => timeout_at(began + connection.deadline(), socket.read(&mut buffer)).await,
+        let read = timeout_at(began + connection.deadline(), socket.read(&mut buffer));
+        let read = tokio::select! {
+            read = read => read,
+            () = cut(publishing.as_ref()) => return Err(Ended::Cut),
         };
         match read {
             Err(_) => connection.tick(began.elapsed())?,
@@ -126,15 +152,9 @@ async fn exchange(
         while let Some(event) = connection.next_event()? {
             let media = match event {
                 Event::Publish(publish) => {
-                    match desk.publish(publish.key.reveal()).await {
-                        Ok((handle, admitted)) => {
-                            tracing::info!(channel = %handle.fence.channel, "a publisher is let in");
-                            connection.accept_publish(began.elapsed());
-                            let (ticket, cut) = (admitted.ticket, admitted.cut);
-                            let commands = handle.commands;
-                            *publishing = Some(Publishing { ticket, commands, cut });
-                        }
-                        Err(rejection) => reject(connection, &rejection),
+                    publishing = ask(connection, began, desk, &publish).await;
+                    if publishing.is_some() {
+                        guest.enter();
                     }
                     continue;
                 }
@@ -146,21 +166,51 @@ async fn exchange(
                 Event::Audio(message) => Media::Audio(message),
                 Event::Unpublish => continue,
             };
-            let Some(Publishing { ticket, commands, .. }) = publishing else { continue };
-            let command = Command::Media { ticket: *ticket, media };
-            if commands.send(command).await.is_err() {
-                return Err(Ended::Cut);
+            if let Some(publishing) = &publishing {
+                publishing.send(media).await.map_err(|_| Ended::Cut)?;
             }
         }
+        let due = began + connection.deadline();
         let output = connection.take_output();
-        timeout(WRITE, socket.write_all(&output)).await.map_err(|_| Ended::Deaf)??;
+        let answer = async {
+            socket.write_all(&output).await?;
+            // TLS holds back what is not flushed.
+            socket.flush().await
+        };
+        timeout_at(due, answer).await.map_err(|_| Ended::Deaf)??;
         if connection.is_closing() {
             return Ok(());
         }
     }
 }
 
-fn reject(connection: &mut Connection, rejection: &Rejection) {
-    tracing::info!(?rejection, "a publisher is sent away");
-    connection.reject_publish(rejection);
+/// Asks whether somebody may publish, and tells them.
+async fn ask(
+    connection: &mut Connection,
+    began: Instant,
+    desk: &Desk,
+    publish: &Publish,
+) -> Option<Admitted> {
+    let asked = desk.publish(publish.key.reveal());
+    let answer = timeout_at(began + connection.deadline(), asked).await;
+    match answer.unwrap_or(Err(Rejection::NotReady)) {
+        Ok((channel, admitted)) => {
+            tracing::info!(%channel, "a publisher is let in");
+            connection.accept_publish(began.elapsed());
+            Some(admitted)
+        }
+        Err(rejection) => {
+            tracing::info!(?rejection, "a publisher is sent away");
+            connection.reject_publish(&rejection);
+            None
+        }
+    }
+}
+
+/// Returns when somebody who publishes is cut off.
+async fn cut(publishing: Option<&Admitted>) {
+    match publishing {
+        Some(publishing) => publishing.closed().await,
+        None => std::future::pending().await,
+    }
 }

@@ -189,8 +189,9 @@ async fn serve(mut config: Config) -> Result<()> {
         print(secret.reveal());
         info!("the line on stdout is the first admin key; it is not shown again");
     }
-    let publishers = channels::bind(&mut config).await?;
-    let desk = publishers.as_ref().map(|_| Arc::new(channels::desk(&config, &service)));
+    let publishers = channels::bind(&mut config, tls.as_ref()).await?;
+    let runs_channels = !publishers.is_empty();
+    let desk = runs_channels.then(|| Arc::new(channels::desk(&config, &service)));
     let app = App::new(config, service.clone(), prometheus);
     let app = Arc::new(match &desk {
         Some(desk) => app.showing(Arc::clone(desk)),
@@ -200,8 +201,8 @@ async fn serve(mut config: Config) -> Result<()> {
     let stop = tokio::spawn(stop(Arc::clone(&app), handle.clone()));
     let mut tasks = work(&app.config, &service, &app.stopping)?;
     tasks.spawn(sweep(Arc::clone(&app)));
-    if let (Some(listener), Some(desk)) = (publishers, desk) {
-        tasks.spawn(channels::run(listener, desk, app.stopping.clone()));
+    if let Some(desk) = desk {
+        tasks.spawn(channels::run(publishers, desk, app.stopping.clone()));
     }
     info!("listening on {own}");
     let served = answer(listener, tls, handle, &app).await;
