@@ -174,7 +174,7 @@ async fn exchange(
         let output = connection.take_output();
         let answer = async {
             socket.write_all(&output).await?;
-            // TLS holds back what is not flushed.
+            // TLS may hold back what is not flushed.
             socket.flush().await
         };
         timeout_at(due, answer).await.map_err(|_| Ended::Deaf)??;

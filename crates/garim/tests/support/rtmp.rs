@@ -41,7 +41,7 @@ pub fn command(name: &str, arguments: &[u8]) -> Vec<u8> {
 }
 
 /// A text of AMF0.
-fn text(text: &str) -> Vec<u8> {
+pub fn text(text: &str) -> Vec<u8> {
     [&[2][..], &name(text)].concat()
 }
 
