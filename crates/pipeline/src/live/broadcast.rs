@@ -67,6 +67,8 @@ pub(crate) struct Broadcast {
     /// What was shown last of the publisher's, and when.
     last: Option<(Redacted, i64)>,
     publisher: Publisher,
+    /// How the sound of a publisher is coded whose first picture has not come.
+    announced: Option<SoundConfig>,
     /// Whether anything of the publisher's was ever shown.
     was_seen: bool,
     cover_all: bool,
@@ -127,6 +129,7 @@ impl Broadcast {
             painter: Painter::new(),
             last: None,
             publisher: if published { Publisher::Away } else { Publisher::Awaited },
+            announced: None,
             was_seen: published,
             cover_all: false,
             level: Level::Every,
@@ -207,13 +210,20 @@ impl Broadcast {
         Ok(true)
     }
 
-    /// The first picture of the publisher's came: what is sent from now on is like it.
+    /// The first picture of the publisher's came: what is sent from now on is like it, and like its sound.
     fn start(&mut self, size: Size, color: Color, frame_rate: (u32, u32)) -> Result<(), JobError> {
-        let sound = self.stage.sound.config().bytes().to_vec();
+        let announced = self.announced.take();
+        let sound = announced.unwrap_or_else(|| self.stage.sound.config().clone());
+        let sound = sound.bytes().to_vec();
         self.reopen(Format { size, color, frame_rate, sound, origin: 0 }, true)
     }
 
     fn sound_config(&mut self, config: SoundConfig) -> Result<(), JobError> {
+        // Before its first picture nothing is sent of the publisher's: one change of header is enough.
+        if !self.stage.published {
+            self.announced = Some(config);
+            return Ok(());
+        }
         if config == *self.stage.sound.config() {
             return Ok(());
         }

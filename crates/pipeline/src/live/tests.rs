@@ -148,8 +148,6 @@ impl Studio {
             let fate = fate(n);
             if fate != Fate::Lost {
                 self.frame(fate);
-            } else {
-                self.seq += 0;
             }
             self.answers();
             self.tick();
@@ -484,6 +482,18 @@ fn sound_belongs_to_its_picture() {
     studio.frames(130, |_| Fate::Seen);
     let shown = studio.end();
     assert_eq!(shown.sounds, 204, "4.3 s");
+}
+
+#[test]
+fn the_first_picture_is_the_one_change_of_header_however_long_it_takes_after_the_sound() {
+    let mut studio = Studio::open();
+    studio.hear(Event::SoundConfig(SoundConfig::parse(&[0x12, 0x10]).unwrap()));
+    (0..40).for_each(|_| studio.tick());
+    studio.hear(Event::Start { size: SIZE, color: COLOR, frame_rate: (30, 1) });
+    studio.frames(60, |_| Fate::Seen);
+    let shown = studio.end();
+    let sounds: Vec<&[u8]> = shown.headers.iter().map(|h| h.format.sound.as_slice()).collect();
+    assert_eq!(sounds, [&SoundConfig::USUAL[..], &[0x12, 0x10]]);
 }
 
 #[test]
