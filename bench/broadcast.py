@@ -1,8 +1,8 @@
 """What is published to live channels: real clips with a number painted into every frame.
 
-The number is that of the frame, or the time at which it was sent. It is a row of 32 black and white blocks along the
-bottom of the picture, which survives two encodings: 24 bits of the number and 8 of a check, so that a slate or a
-damaged frame has none.
+The number is that of the frame, or the time at which it was sent. It is two rows of black and white blocks in the
+lower left corner, where no clip has a face whose cover would reach them. 24 bits of the number and 8 of a check, so
+that a slate or a damaged frame has none. Two encodings leave them as they are.
 """
 
 import subprocess
@@ -13,47 +13,32 @@ from pathlib import Path
 
 import numpy as np
 
-BITS, ROWS = 32, 16  # blocks along the bottom, and their height in pixels
+SIDE, ACROSS, ROWS = 8, 16, 16  # pixels of a block; blocks in a row; pixels of both rows
+WIDE = SIDE * ACROSS
 MODULO = 1 << 24
 
 
-def block(width):
-    """The width of a block in pixels: even, at most 16."""
-    return min(16, width // BITS // 2 * 2)
-
-
-def word(number):
-    """The bits of a number, its check last."""
-    number %= MODULO
-    return number << 8 | check(number)
-
-
 def check(number):
-    """Never 0 for 0: a black bar has no number."""
+    """Eight bits, not 0 for 0: a black corner has no number."""
     return (number ^ number >> 8 ^ number >> 16 ^ 0xA5) & 0xFF
 
 
 def paint(frame, width, height, number):
     """Paints a number into a frame of yuv420p, an array of bytes."""
-    wide = block(width)
-    bits = np.array([word(number) >> (BITS - 1 - bit) & 1 for bit in range(BITS)], np.uint8)
-    row = np.full(width, 16, np.uint8)
-    row[: BITS * wide] = np.repeat(16 + 219 * bits, wide)
+    number %= MODULO
+    word = number << 8 | check(number)
+    bits = np.array([word >> bit & 1 for bit in range(31, -1, -1)], np.uint8).reshape(2, ACROSS)
     luma, quarter = width * height, width * height // 4
-    frame[: luma].reshape(height, width)[-ROWS:] = row
+    frame[:luma].reshape(height, width)[-ROWS:, :WIDE] = 16 + 219 * bits.repeat(SIDE, 0).repeat(SIDE, 1)
     for plane in (frame[luma : luma + quarter], frame[luma + quarter :]):
-        plane.reshape(height // 2, width // 2)[-ROWS // 2 :] = 128
+        plane.reshape(height // 2, width // 2)[-ROWS // 2 :, : WIDE // 2] = 128
 
 
 def number_in(grey):
     """The number in a picture, an array of rows of grey values; None if it has none."""
-    height, width = grey.shape
-    wide = block(width)
-    read = 0
-    for bit in range(BITS):
-        left = bit * wide + wide // 4
-        read = read << 1 | int(grey[height - ROWS + 5 : height - 5, left : left + wide // 2].mean() > 128)
-    return read >> 8 if read & 0xFF == check(read >> 8) else None
+    blocks = grey[-ROWS:, :WIDE].reshape(2, SIDE, ACROSS, SIDE)[:, 2:-2, :, 2:-2].mean((1, 3)) > 128
+    word = int("".join("01"[int(bit)] for bit in blocks.ravel()), 2)
+    return word >> 8 if word & 0xFF == check(word >> 8) else None
 
 
 @dataclass
@@ -100,7 +85,8 @@ def frames(clip, sources, graph, seconds):
     size = clip.width * clip.height * 3 // 2
     inputs = [word for source in sources for word in ("-stream_loop", "-1" if seconds else "0", "-i", source)]
     limit = ["-t", str(seconds)] if seconds else []
-    command = ["ffmpeg", "-v", "error", *inputs, "-filter_complex", graph, "-map", "[v]", *limit]
+    # Its complaints are about times, which raw frames do not have.
+    command = ["ffmpeg", "-v", "fatal", *inputs, "-filter_complex", graph, "-map", "[v]", *limit]
     command += ["-fps_mode", "cfr" if seconds else "passthrough", "-f", "rawvideo", "-pix_fmt", "yuv420p", "-"]
     decoder = subprocess.Popen(command, stdout=subprocess.PIPE)
     try:

@@ -8,26 +8,23 @@ import tempfile
 import threading
 import urllib.parse
 
-from broadcast import BITS, ROWS
+from broadcast import ACROSS, ROWS, SIDE
 
 # Those of Garim's own page (crates/garim/src/http/watch/page.js).
 LOW_LATENCY = {"lowLatencyMode": True, "maxLiveSyncPlaybackRate": 1.5, "liveMaxLatencyDuration": 5, "liveSyncDuration": 1.2, "backBufferLength": 30, "enableWorker": False}
 
 PAGE = """<!doctype html><meta charset=utf-8><video id=v muted autoplay></video><script src=/player.js></script><script>
-const {kind, url, settings, seconds} = %s, BITS = %d, ROWS = %d;
+const {kind, url, settings, seconds} = %s, SIDE = %d, ACROSS = %d, ROWS = %d;
 const v = document.getElementById('v'), c = document.createElement('canvas');
 const g = c.getContext('2d', {willReadFrequently: true}), ages = [], errors = [];
 let waits = 0, first = 0;
 function age() {
-  const wide = Math.min(16, Math.floor(v.videoWidth / BITS / 2) * 2);
-  c.width = BITS * wide; c.height = ROWS;
+  c.width = SIDE * ACROSS; c.height = ROWS;
   g.drawImage(v, 0, v.videoHeight - ROWS, c.width, ROWS, 0, 0, c.width, ROWS);
   const {data} = g.getImageData(0, 0, c.width, ROWS);
   let read = 0n;
-  for (let bit = 0; bit < BITS; bit++) {
-    const at = 4 * (c.width * (ROWS >> 1) + bit * wide + (wide >> 1));
-    read = read << 1n | (data[at] > 128 ? 1n : 0n);
-  }
+  for (let y = SIDE >> 1; y < ROWS; y += SIDE)
+    for (let x = SIDE >> 1; x < c.width; x += SIDE) read = read << 1n | (data[4 * (c.width * y + x)] > 128 ? 1n : 0n);
   const sent = Number(read >> 8n), sum = Number(read & 255n);
   if (((sent ^ sent >> 8 ^ sent >> 16 ^ 0xA5) & 0xFF) !== sum) return null;
   return ((Date.now() - sent) %% 16777216 + 16777216) %% 16777216;
@@ -59,7 +56,7 @@ def watch(kind, url, player, settings, seconds, patience=90):
 
     Gives {"ages": [[ms since the first frame, ms from sending to showing], ...], "waits", "errors", "frames", "dropped"}.
     """
-    page = PAGE % (json.dumps({"kind": kind, "url": url, "settings": settings, "seconds": seconds}), BITS, ROWS)
+    page = PAGE % (json.dumps({"kind": kind, "url": url, "settings": settings, "seconds": seconds}), SIDE, ACROSS, ROWS)
     answer, got = {}, threading.Event()
 
     class Handler(http.server.BaseHTTPRequestHandler):

@@ -22,11 +22,12 @@ class Live(Server):
         folder.mkdir(parents=True, exist_ok=True)
         super().__init__(garim, folder, f'[live]\nlisten = "127.0.0.1:{free_port()}"\n')
 
-    def ask(self, path, body):
-        return json.loads(self.post(path, {"Content-Type": "application/json"}, json.dumps(body).encode())[1])
+    def ask(self, path, body, user="admin"):
+        return json.loads(self.post(path, {"Content-Type": "application/json", "Garim-User": user}, json.dumps(body).encode())[1])
 
-    def get(self, path):
-        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", headers={"Authorization": f"Bearer {self.key}"})
+    def get(self, path, user="admin"):
+        headers = {"Authorization": f"Bearer {self.key}", "Garim-User": user}
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", headers=headers)
         with urllib.request.urlopen(request, timeout=30) as answer:
             return json.loads(answer.read())
 
@@ -52,7 +53,7 @@ class Channel:
     """A channel of a user's, until it is stopped. `known`: processes of other channels."""
 
     def __init__(self, server, user="admin", collection=None, known=()):
-        self.server = server
+        self.server, self.user = server, user
         started = server.ask("/v1/live/start", {"user": user, "collection": collection})
         self.id, self.publish = started["channel_id"], started["source_url"]
         path = started["destination_url"]["live"]
@@ -63,7 +64,7 @@ class Channel:
 
     def protection(self):
         """In words."""
-        protection = self.server.get(f"/v1/channels/{self.id}")["protection"]
+        protection = self.server.get(f"/v1/channels/{self.id}", self.user)["protection"]
         return " ".join(str(protection[key]) for key in ("state", "why") if protection.get(key))
 
     def stop(self):
@@ -71,7 +72,7 @@ class Channel:
         deadline = time.monotonic() + PATIENCE
         while True:
             try:
-                return self.server.ask("/v1/live/stop", {"channel_id": self.id})
+                return self.server.ask("/v1/live/stop", {"channel_id": self.id}, self.user)
             except urllib.error.HTTPError as error:
                 if error.code != 409 or time.monotonic() > deadline:
                     raise

@@ -136,7 +136,6 @@ def broadcast_on(garim, folder, clip, count):
     server = Live(garim, folder)
     channels = []
     for number in range(count):
-        server.ask("/v1/users", {"name": f"user{number}"})
         channels.append(Channel(server, f"user{number}", known=[channel.child for channel in channels]))
     recorders = [Recorder(channel.media) for channel in channels]
     publishers = [broadcast.Publisher(clip, channel.publish) for channel in channels]
@@ -201,8 +200,8 @@ def uncovered(garim, folder):
         print(f"bench: {show.name}: {seen}", flush=True)
     strangers = [seen for show, seen in shows if not show.kept]
     faces, shown = sum(seen.faces for seen in strangers), sum(len(seen.leaks) for seen in strangers)
-    pictures, slates, missing = (sum(getattr(seen, key) for seen in strangers) for key in ("pictures", "slates", "missing"))
-    text = f"{len(strangers)} clips, nobody kept: leaks of {faces} plain faces of {leaks.SMALLEST} px and more ({pictures} pictures; slates: {slates}, frames missing: {missing})"
+    pictures, slates, unread, missing = (sum(getattr(seen, key) for seen in strangers) for key in ("pictures", "slates", "unread", "missing"))
+    text = f"{len(strangers)} clips, nobody kept: leaks of {faces} plain faces of {leaks.SMALLEST} px and more ({pictures} pictures; slates: {slates}, without a number: {unread}, frames missing: {missing})"
     yield row(text, f"{shown} ({shown / faces:.2%})", "at most 0.50 %", shown <= 0.005 * faces)
     hard, hard_shown = sum(seen.hard_faces for seen in strangers), sum(seen.hard_leaks for seen in strangers)
     yield row(f"the same: leaks of {hard} faces that are tiny, dark or mostly hidden", hard_shown, "-", None)
