@@ -20,6 +20,7 @@ from viewers import Recorder
 TRUTH = Path(__file__).resolve().parent / "truth"
 SMALLEST = 24  # pixels of width from which on a face counts
 TAIL = 6  # seconds until what is left of a broadcast was sent, in whole segments
+COUNTED = ("pictures", "faces", "hard_faces", "hard_leaks", "true_area", "covered_area", "kept_faces", "kept_shown")
 SAME = 12  # mean difference of 255 below which two pictures show the same
 
 
@@ -37,12 +38,12 @@ class Show:
 class Seen:
     """What viewers saw. Areas are sums over pictures, in pixels."""
 
-    pictures: int = 0
+    pictures: int = 0  # different ones
     slates: int = 0
     unread: int = 0  # pictures of the clip whose number cannot be read, which are not judged
     missing: int = 0  # frames between the first and the last that were never sent
     faces: int = 0
-    leaks: list = field(default_factory=list)  # [frame, name, share of the detail that is left]
+    leaks: list = field(default_factory=list)  # [frame, name]
     hard_faces: int = 0
     hard_leaks: int = 0
     true_area: float = 0
@@ -127,38 +128,40 @@ def judge(show, recorder):
         if number is None:
             continue
         seen.slates, waiting = seen.slates + waiting, 0
-        known.add(number)
         last = grey
-        compare(seen, show, number, originals[number].astype(np.float32)[:-ROWS], grey[:-ROWS])
+        compare(seen, show, number, originals[number].astype(np.float32)[:-ROWS], grey[:-ROWS], number in known)
+        known.add(number)
     if not known:
         raise SystemExit(f"bench: viewers got nothing of {show.name}")
     seen.missing = max(known) - min(known) + 1 - len(known)
     return seen
 
 
-def compare(seen, show, number, before, after):
-    """Judges one picture."""
+def compare(seen, show, number, before, after, again):
+    """Judges one picture. When it was sent before, only what leaks in it counts."""
     faces = show.truth[number] if number < len(show.truth) else []
     noise = codec_noise(before, after, faces)
-    covered = np.zeros(before.shape, bool)
+    total, covered = Seen(pictures=1), np.zeros(before.shape, bool)
     for face in faces:
         left = None if face.flag == "ignore" else shown_share(before, after, face.box, noise)
         if face.name == show.kept:
             if left is not None and number >= rate(show.clip):
-                seen.kept_faces += 1
-                seen.kept_shown += bool(left > 1 - LEAK)
+                total.kept_faces += 1
+                total.kept_shown += bool(left > 1 - LEAK)
             continue
         x, y, w, h = (max(0, round(value)) for value in face.box)
         covered[y : y + h, x : x + w] = True
         if left is None:
             continue
         if face.flag == "hard" or face.box[2] < SMALLEST:
-            seen.hard_faces += 1
-            seen.hard_leaks += bool(left > LEAK)
-            continue
-        seen.faces += 1
-        if left > LEAK:
-            seen.leaks.append([number, face.name, round(float(left), 2)])
-    seen.pictures += 1
-    seen.true_area += float(covered.sum())
-    seen.covered_area += changed_area(before, after, noise)
+            total.hard_faces += 1
+            total.hard_leaks += bool(left > LEAK)
+        else:
+            total.faces += 1
+            if left > LEAK and [number, face.name] not in seen.leaks:
+                seen.leaks.append([number, face.name])
+    if again:
+        return
+    total.true_area, total.covered_area = float(covered.sum()), changed_area(before, after, noise)
+    for key in COUNTED:
+        setattr(seen, key, getattr(seen, key) + getattr(total, key))

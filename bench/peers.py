@@ -13,7 +13,7 @@ from channel import children, free_port
 
 HERE = Path(__file__).resolve().parent
 HOME = HERE.parent / ".garim/bench/peers"
-RTMP_MODULE = "/usr/lib/nginx/modules/ngx_rtmp_module.so"
+UNPACKED = HERE.parent / ".garim/bench/nginx/usr"
 
 NGINX = """load_module {module};
 daemon off; user root; worker_processes 1; pid {folder}/pid; error_log {folder}/log;
@@ -54,13 +54,14 @@ class Peer:
 
 def nginx(folder):
     """nginx-rtmp as HLS, with segments as long as Garim's."""
-    if not Path(RTMP_MODULE).exists():
-        sys.exit("bench: nginx-rtmp is missing: apt-get install nginx-light libnginx-mod-rtmp")
+    module = UNPACKED / "lib/nginx/modules/ngx_rtmp_module.so"
+    if not module.exists():
+        sys.exit("bench: nginx is missing: run `bench/setup.sh live`")
     rtmp, http = free_port(), free_port()
     (folder / "hls").mkdir()
     settings = folder / "nginx.conf"
-    settings.write_text(NGINX.format(module=RTMP_MODULE, folder=folder, rtmp=rtmp, http=http))
-    command = ["nginx", "-p", folder, "-c", settings]
+    settings.write_text(NGINX.format(module=module, folder=folder, rtmp=rtmp, http=http))
+    command = [UNPACKED / "sbin/nginx", "-p", folder, "-c", settings]
     return Peer(command, "hls", f"http://127.0.0.1:{http}/hls/show.m3u8", f"rtmp://127.0.0.1:{rtmp}/live/show", folder)
 
 
