@@ -20,7 +20,7 @@ daemon off; user root; worker_processes 1; pid {folder}/pid; error_log {folder}/
 events {{ worker_connections 256; }}
 rtmp {{ access_log off; server {{ listen 127.0.0.1:{rtmp}; application live {{
   live on; hls on; hls_path {folder}/hls; hls_fragment 2s; hls_playlist_length 20s; }} }} }}
-http {{ access_log off; types {{ application/vnd.apple.mpegurl m3u8; video/mp2t ts; }} server {{ listen 127.0.0.1:{http};
+http {{ access_log off; {temporary} types {{ application/vnd.apple.mpegurl m3u8; video/mp2t ts; }} server {{ listen 127.0.0.1:{http};
   location /hls {{ root {folder}; add_header Access-Control-Allow-Origin *; add_header Cache-Control no-cache; }} }} }}
 """
 
@@ -60,8 +60,9 @@ def nginx(folder):
     rtmp, http = free_port(), free_port()
     (folder / "hls").mkdir()
     settings = folder / "nginx.conf"
-    settings.write_text(NGINX.format(module=module, folder=folder, rtmp=rtmp, http=http))
-    command = [UNPACKED / "sbin/nginx", "-p", folder, "-c", settings]
+    temporary = " ".join(f"{kind}_temp_path {folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+    settings.write_text(NGINX.format(temporary=temporary, module=module, folder=folder, rtmp=rtmp, http=http))
+    command = [UNPACKED / "sbin/nginx", "-p", folder, "-e", folder / "log", "-c", settings]
     return Peer(command, "hls", f"http://127.0.0.1:{http}/hls/show.m3u8", f"rtmp://127.0.0.1:{rtmp}/live/show", folder)
 
 
