@@ -11,7 +11,7 @@ BENCH := .garim/bench/venv/bin/python -B bench
 .DEFAULT_GOAL := help
 .PHONY: help setup build test fuzz demo clean-demo
 .PHONY: check-player check-watch check-api check-clients check-manifest chaos bench-service
-.PHONY: bench bench-quick bench-setup bench-selftest
+.PHONY: bench bench-quick bench-setup bench-selftest bench-live
 
 help:
 	@echo 'make setup           install what is missing, build, fetch models and footage'
@@ -23,6 +23,7 @@ help:
 	@echo 'make bench-quick     a part of it, into .garim/bench/quick.md (5 minutes)'
 	@echo 'make bench-selftest  does the evaluator of the benchmark see what it should?'
 	@echo 'make bench-service   measure the server, into its part of docs/BENCHMARKS.md (6 minutes)'
+	@echo 'make bench-live      measure live channels, into their part of docs/BENCHMARKS.md (20 minutes)'
 	@echo 'make check-manifest  check docs/deploy/kubernetes.yaml'
 	@echo 'make check-player    play a result in headless Chromium, with seeks'
 	@echo 'make check-watch     watch a live stream on its page in headless Chromium'
@@ -102,6 +103,10 @@ bench-quick: bench-setup
 
 bench-service: build
 	@python3 -B bench/service.py --garim $(GARIM)
+
+bench-live: setup
+	@bench/setup.sh live
+	@$(BENCH)/live.py --garim $(GARIM)
 
 bench-selftest:
 	@bench/setup.sh

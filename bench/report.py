@@ -23,7 +23,9 @@ def write(numbers, root, folder, name):
         parts += [targets(numbers), summary(numbers), f"![Time, leaks and area]({picture.relative_to(folder)})\n"]
     parts += [times(numbers), leaks(numbers), people(numbers), where(numbers, name)]
     text = "\n".join(part for part in parts if part)
-    page.write_text(text)
+    # What other benchmarks wrote behind it stays.
+    _, mark, others = (page.read_text() if full and page.exists() else "").partition("<!-- ")
+    page.write_text(f"{text}\n{mark}{others}" if others else text)
     print(text)
     print(f"bench: written to {page.relative_to(root) if page.is_relative_to(root) else page}")
 
