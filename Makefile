@@ -59,8 +59,9 @@ demo: setup
 	    --keep $(FIXTURES)/made/keep_man.jpg --report demo-out/report.json \
 	    --contact-sheet demo-out/contact-sheet.png --overwrite
 	@echo 'going live for 20 s...'
-	@python3 -B scripts/demo-live.py $(GARIM) $(FIXTURES)/made/two_people.mp4 \
-	    $(FIXTURES)/made/keep_man.jpg demo-out/broadcast.mp4
+	@GARIM=$(GARIM) GARIM_SETTINGS="$$(printf '[live]\nlisten = "127.0.0.1:0"')" scripts/with-server.sh \
+	    python3 -B scripts/demo-live.py $(FIXTURES)/made/two_people.mp4 $(FIXTURES)/made/keep_man.jpg \
+	    demo-out/broadcast.mp4
 	@echo
 	@echo 'before         $(CURDIR)/$(FIXTURES)/made/two_people.mp4'
 	@echo 'kept           $(CURDIR)/$(FIXTURES)/made/keep_man.jpg'

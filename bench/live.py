@@ -30,7 +30,7 @@ import leaks
 import peers
 from broadcast import Clip
 from channel import Channel, Live, cpu, resident
-from service import row, share
+from service import put, row, share
 from tools import PR_SET_CHILD_SUBREAPER
 from viewers import Recorder, low_latency
 
@@ -38,8 +38,6 @@ ROOT = Path(__file__).resolve().parents[1]
 FIXTURES = Path(os.environ.get("GARIM_FIXTURES", ROOT / ".garim/fixtures"))
 CLIPS = ROOT / ".garim/bench/live"
 NUMBERS = ROOT / ".garim/bench/live.json"
-PAGE = ROOT / "docs/BENCHMARKS.md"
-BEGIN, END = "<!-- live: written by bench/live.py -->", "<!-- end of live -->"
 WARM, SECONDS = 10, 30  # of a broadcast: what counts for nothing, and what is measured
 VIEWERS = 50
 
@@ -285,23 +283,14 @@ def processor():
 
 def write(rows):
     """Puts the table in its place in the page."""
-    table = "\n".join(["| | measured | target | met |", "|---|---:|---:|---|", *rows])
-    text = f"""{BEGIN}
-## Live
+    put("live", f"""## Live
 
 `make bench-live`, written {date.today()}, on {os.cpu_count()} cores of {processor()}, Linux {platform.release()};
 publisher, viewers and browser on the same machine. What is measured, and how:
 [bench/README.md](../bench/README.md#live-channels). The line above each section says which program was measured (the
 start of its SHA-256) and how many cores went to others: where that is more than 0.2, frames that were dropped and
 latency say little.
-
-{table}
-{END}
-"""
-    page = PAGE.read_text()
-    start, end = page.find(BEGIN), page.find(END)
-    page = page[:start] + text.rstrip("\n") + page[end + len(END) :] if start >= 0 else page.rstrip("\n") + "\n\n" + text
-    PAGE.write_text(page)
+""", rows)
 
 
 if __name__ == "__main__":

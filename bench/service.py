@@ -24,7 +24,6 @@ import workers
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs/BENCHMARKS.md"
-BEGIN, END = "<!-- service: written by bench/service.py -->", "<!-- end of service -->"
 LIMITS = "[limits]\nrequests_per_second = 100000\nburst = 100000\nconcurrent = 10000\n[jobs]\nworkers = 0\n"
 RATE, SECONDS, CONNECTIONS = 1000, 20, 64
 UPLOADS, SIZE = 100, 50_000_000
@@ -140,6 +139,18 @@ def row(name, value, target, met):
     return f"| {name} | {value} | {target} | {'yes' if met is True else '**no**' if met is False else '-'} |"
 
 
+def put(name, text, rows):
+    """Puts the part `name` of the page in its place: `text` and a table of `rows`, which it gives."""
+    table = "\n".join(["| | measured | target | met |", "|---|---:|---:|---|", *rows])
+    begin, end = f"<!-- {name}: written by bench/{name}.py -->", f"<!-- end of {name} -->"
+    part = f"{begin}\n{text}\n{table}\n{end}"
+    page = PAGE.read_text()
+    start, stop = page.find(begin), page.find(end)
+    page = page[:start] + part + page[stop + len(end) :] if start >= 0 else page.rstrip("\n") + "\n\n" + part + "\n"
+    PAGE.write_text(page)
+    return table
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--garim", default=str(ROOT / "target/release/garim"), help="the program to measure")
@@ -174,22 +185,13 @@ def main():
         seconds, whole, one, two, same = workers.measure(lambda place, settings: Server(args.garim, place, settings), args.garim, Path(folder))
     rows.append(row(f"a video of {seconds:.0f} s in parts of {workers.PART} s: two workers, a core each, against one ({one:.0f} s and {two:.0f} s; the same bytes: {'yes' if same else 'NO'})", f"{one / two:.2f}x", "-", None))
     rows.append(row(f"the same by one worker: in parts against not split ({whole:.0f} s)", f"{one / whole:.2f}x the time", "-", None))
-    table = "\n".join(["| | measured | target | met |", "|---|---:|---:|---|", *rows])
-    text = f"""{BEGIN}
-## Service
+    text = f"""## Service
 
 `make bench-service`, {date.today()}, on {os.cpu_count()} cores, load before {load:.1f}: SQLite and a folder, clients on the same
 machine (which take CPU too). Reads are `GET /v1/jobs/{{id}}` with a key, in an open loop over {CONNECTIONS} connections, timed from
 when they were due.
-
-{table}
-{END}
 """
-    page = PAGE.read_text()
-    start, end = page.find(BEGIN), page.find(END)
-    page = page[:start] + text.rstrip("\n") + page[end + len(END) :] if start >= 0 else page.rstrip("\n") + "\n\n" + text
-    PAGE.write_text(page)
-    print(table)
+    print(put("service", text, rows))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Runs a command against a server of its own: scripts/with-server.sh COMMAND...
 #
-# The command finds the address in $GARIM_URL, a key with every scope in $GARIM_KEY, and the server's data folder in
+# $GARIM_SETTINGS are further sections of its settings. The command finds the address in $GARIM_URL, a key with every scope in $GARIM_KEY, and the server's data folder in
 # $GARIM_DATA. The server runs on a free port and a temporary folder, and on a database that is new. Fails if the
 # command does, if the server is not ready afterwards, or if its log has a panic or a request that it failed.
 set -eu
@@ -35,6 +35,7 @@ requests_per_second = 100000
 burst = 100000
 concurrent = 10000
 strangers_per_minute = 100000
+${GARIM_SETTINGS:-}
 EOF
 env -u GARIM_DATABASE_URL -u GARIM_CONFIG "$garim" serve --config "$work/garim.toml" >"$work/first" 2>"$work/log" &
 server=$!

@@ -223,19 +223,12 @@ fn watch(child: &Child, heard: Instant) -> Result<()> {
     if heard.elapsed() > MAX_SILENCE {
         bail!("the job made no progress for {} s and was stopped", MAX_SILENCE.as_secs());
     }
-    if let Some(kib) = resident_kib(child.id())
+    if let Some(kib) = live::resident_kib(child.id())
         && kib > MAX_RESIDENT_KIB
     {
         bail!("the job took more than {} GiB of memory and was stopped", MAX_RESIDENT_KIB >> 20);
     }
     Ok(())
-}
-
-/// Resident memory from /proc (proc(5), VmRSS).
-fn resident_kib(pid: u32) -> Option<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"))?;
-    line.split_whitespace().next()?.parse().ok()
 }
 
 fn died(status: ExitStatus, words: &[String]) -> anyhow::Error {

@@ -1,9 +1,7 @@
-//! What enrolling and recognising have in common on the command line, over HTTP, and in jobs.
+//! What enrolling has in common on the command line, over HTTP, and in jobs.
 
 use anyhow::{Context, Result};
-use jiff::Timestamp;
-use pipeline::{Examined, KeepSpec, KnownBy, Reason, Refusal, Templates};
-use store::{Error, Person, Scope, Store};
+use pipeline::{Examined, Reason, Refusal};
 use vision::Embedding;
 
 /// Refuses a photo, called `photo`, of somebody who is enrolled already: one of `known`.
@@ -31,24 +29,4 @@ pub fn refuse_known(photo: &str, answer: &mut Examined, known: &[store::Face]) -
 
 fn embedding(values: &[f32]) -> Result<Embedding> {
     values.try_into().ok().and_then(Embedding::new).context("a template is none of this model's")
-}
-
-/// What those of `people` are recognised by who agree to that in stored videos, now. They are called by their ids.
-///
-/// # Errors
-/// Those of the store, but not that somebody does not agree.
-pub async fn recognisable(store: &Store, people: &[Person]) -> Result<Vec<KeepSpec>, Error> {
-    let mut known = Vec::new();
-    for person in people {
-        match store.to_keep(person, Scope::Videos, Timestamp::now()).await {
-            Ok(templates) => {
-                let numbers = templates.iter().map(|t| t.values().to_vec()).collect();
-                let by = KnownBy::Templates(Templates(numbers));
-                known.push(KeepSpec { name: person.id.to_string(), by });
-            }
-            Err(Error::NoConsent { .. }) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(known)
 }

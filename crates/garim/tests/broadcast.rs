@@ -54,6 +54,24 @@ fn channel(service: &Service<'_>, started: &Value) -> Value {
     service.get(&format!("/v1/channels/{id}")).is(200).json()
 }
 
+fn stop(service: &Service<'_>, started: &Value) {
+    let stop = json!({"channel_id": started["channel_id"]});
+    until(|| match service.post("/v1/live/stop", &stop) {
+        answer if answer.status == 200 => Ok(()),
+        answer => Err(answer.body),
+    });
+}
+
+/// Saves the recording as `recorded.mp4`, once it is there; gives what the event says of it.
+fn save_recording(s: &Scratch, service: &Service<'_>) -> Value {
+    let ready = service.event("recording.ready");
+    let video = ready["video"].as_str().unwrap();
+    let video = service.get(&format!("/v1/videos/{video}")).is(200).json();
+    service.watch(&video, "recorded.mp4");
+    s.assert_plays("recorded.mp4");
+    ready
+}
+
 #[test]
 fn strangers_are_covered_and_who_agrees_is_shown_until_they_do_not_any_more() {
     let s = Scratch::new();
@@ -89,11 +107,7 @@ fn strangers_are_covered_and_who_agrees_is_shown_until_they_do_not_any_more() {
     watch_until(&service, &mut viewer, goes_on);
     drop(publisher);
 
-    let stop = json!({"channel_id": started["channel_id"]});
-    until(|| match service.post("/v1/live/stop", &stop) {
-        answer if answer.status == 200 => Ok(()),
-        answer => Err(answer.body),
-    });
+    stop(&service, &started);
     viewer.look(&service);
     assert!(viewer.ended, "the playlist says that it is over");
     assert_eq!(viewer.leaks(), 0, "she was covered in every picture");
@@ -103,11 +117,7 @@ fn strangers_are_covered_and_who_agrees_is_shown_until_they_do_not_any_more() {
     );
 
     // He agreed to be in the broadcast and then to nothing: he is not in the video.
-    let ready = service.event("recording.ready");
-    let video = ready["video"].as_str().unwrap();
-    let video = service.get(&format!("/v1/videos/{video}")).is(200).json();
-    service.watch(&video, "recorded.mp4");
-    s.assert_plays("recorded.mp4");
+    save_recording(&s, &service);
     let mut recorded = Viewer::of(&s, &started);
     recorded.watch_file("recorded.mp4");
     assert!(recorded.pictures.len() > 200);
@@ -180,19 +190,11 @@ fn a_server_that_is_killed_comes_back_with_its_channels_and_the_recording_goes_o
     assert_eq!(key(&again), key(&started));
     let _publisher = Publisher::start(&s, again["source_url"].as_str().unwrap());
     watch_until(&service, &mut viewer, covered);
-    let stop = json!({"channel_id": started["channel_id"]});
-    until(|| match service.post("/v1/live/stop", &stop) {
-        answer if answer.status == 200 => Ok(()),
-        answer => Err(answer.body),
-    });
+    stop(&service, &started);
     assert_eq!(viewer.leaks(), 0);
-    let ready = service.event("recording.ready");
+    let ready = save_recording(&s, &service);
     // Both halves, less the segment that was under way when the server was killed.
     assert!(ready["duration_ms"].as_u64().unwrap() >= 8000, "{ready}");
-    let video = ready["video"].as_str().unwrap();
-    let video = service.get(&format!("/v1/videos/{video}")).is(200).json();
-    service.watch(&video, "recorded.mp4");
-    s.assert_plays("recorded.mp4");
 
     // The address that was given when it began is that of the archive now.
     let vod = again["destination_url"]["vod"].as_str().unwrap();

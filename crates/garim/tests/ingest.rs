@@ -24,8 +24,8 @@ use processes::children;
 use rtmp::{AUDIO, COMMAND, Stranger, VIDEO, command, connected, handshake, header, message};
 use rtmp::{publishing, text};
 use serde_json::{Value, json};
-use server::Server;
-use support::{Scratch, tool};
+use server::{Server, certificate};
+use support::Scratch;
 
 const LIVE: &str = "[live]\nlisten = \"127.0.0.1:0\"\nslots = 2\n";
 /// A stranger is cut off after 10 s; the rest is for a busy machine.
@@ -326,17 +326,10 @@ fn a_second_publisher_is_told_of_now_and_then() {
 fn rtmps_is_spoken_with_the_certificate_of_the_server() {
     let s = Scratch::new();
     make_clip(&s, SMALL, "");
-    tool(s.command(
-        "openssl",
-        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost \
-         -addext subjectAltName=IP:127.0.0.1 -addext basicConstraints=critical,CA:FALSE \
-         -keyout key.pem -out cert.pem",
-    ));
-    let certificate = reqwest::Certificate::from_pem(&s.read("cert.pem")).unwrap();
+    let trusted = certificate(&s);
     let settings =
         "[tls]\ncertificate = 'cert.pem'\nkey = 'key.pem'\n[live]\ntls_listen = '127.0.0.1:0'\n";
-    let server =
-        Server::start_with(&s, settings, &[], |client| client.tls_certs_only([certificate]));
+    let server = Server::start_with(&s, settings, &[], |client| client.tls_certs_only([trusted]));
     let ask = server.ask("POST", "/v1/live/start").key(&server.admin);
     let channel = Channel::of(&ask.json(&json!({"user": "admin"})).send().is(200).json());
     assert!(channel.url.starts_with("rtmps://127.0.0.1:"), "{}", channel.url);

@@ -35,6 +35,17 @@ fn two_people(s: &Scratch) -> Fragmented {
     Fragmented::of(s, "in.mp4", 250)
 }
 
+/// A recording of two people, of whom he may be seen; and his id.
+fn shows_him(s: &Scratch) -> (Fragmented, Live, Service<'_>, String) {
+    let clip = two_people(s);
+    let live = Live::begin(s);
+    live.record(0, 0, &clip, &clip.later(2));
+    let service = Service::start(s, "");
+    let man = service.enrol_man();
+    live.shows(&[&man]);
+    (clip, live, service, man)
+}
+
 /// The job that finishes a recording, once it is over.
 fn finished(service: &Service, live: &Live) -> (String, Value) {
     let video = live.stop().to_string();
@@ -197,12 +208,7 @@ fn what_one_mp4_cannot_hold_is_in_the_archive_and_what_comes_after_a_hole_is_lef
 #[test]
 fn who_is_seen_and_agrees_stays_and_is_covered_when_they_withdraw_later() {
     let s = Scratch::new();
-    let clip = two_people(&s);
-    let live = Live::begin(&s);
-    live.record(0, 0, &clip, &clip.later(2));
-    let service = Service::start(&s, "");
-    let man = service.enrol_man();
-    live.shows(&[&man]);
+    let (_, live, service, man) = shows_him(&s);
     let (video, job) = finished(&service, &live);
     assert_eq!(job["state"]["name"], "done", "{job:#}");
     let path = format!("/v1/videos/{video}");
@@ -229,12 +235,7 @@ fn who_is_seen_and_agrees_stays_and_is_covered_when_they_withdraw_later() {
 #[test]
 fn who_withdrew_during_the_broadcast_is_covered_before_anybody_gets_the_recording() {
     let s = Scratch::new();
-    let clip = two_people(&s);
-    let live = Live::begin(&s);
-    live.record(0, 0, &clip, &clip.later(2));
-    let service = Service::start(&s, "");
-    let man = service.enrol_man();
-    live.shows(&[&man]);
+    let (clip, live, service, man) = shows_him(&s);
     service.post(&format!("/v1/people/{man}/withdraw"), &json!({"by": "Man"})).is(200);
     let (video, job) = finished(&service, &live);
     let result = &job["state"]["result"];

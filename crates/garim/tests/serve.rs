@@ -11,8 +11,8 @@ use std::net::TcpStream;
 use std::path::Path;
 
 use serde_json::{Value, json};
-use server::{Answer, Server, rest};
-use support::{Scratch, tool};
+use server::{Answer, Server, certificate, rest};
+use support::Scratch;
 
 const KEY: &str = r#"{"user": "mina", "scopes": ["read"]}"#;
 
@@ -355,16 +355,9 @@ fn settings_that_make_no_sense_are_all_named_and_nothing_starts() {
 #[test]
 fn tls_is_spoken_with_a_certificate() {
     let s = Scratch::new();
-    tool(s.command(
-        "openssl",
-        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost \
-         -addext subjectAltName=IP:127.0.0.1 -addext basicConstraints=critical,CA:FALSE \
-         -keyout key.pem -out cert.pem",
-    ));
-    let certificate = reqwest::Certificate::from_pem(&s.read("cert.pem")).unwrap();
+    let trusted = certificate(&s);
     let settings = "[tls]\ncertificate = 'cert.pem'\nkey = 'key.pem'";
-    let server =
-        Server::start_with(&s, settings, &[], |client| client.tls_certs_only([certificate]));
+    let server = Server::start_with(&s, settings, &[], |client| client.tls_certs_only([trusted]));
     let answer = show_admin(&server, &server.admin).is(200);
     assert_eq!(answer.json()["name"], "admin");
     let mut plain = TcpStream::connect(server.address).unwrap();

@@ -103,6 +103,13 @@ impl Child {
     }
 }
 
+/// Resident memory of a process, from /proc (proc(5), VmRSS), in KiB; `None`: there is no such process.
+pub fn resident_kib(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
 /// Writes until nobody has anything to say, or the child is gone.
 async fn write(
     mut stdin: ChildStdin,

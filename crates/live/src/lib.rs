@@ -25,7 +25,8 @@ mod people;
 mod recorder;
 
 pub use channel::Shared;
-pub use child::Spawn;
+pub use child::{Spawn, resident_kib};
 pub use desk::{Desk, Watched};
 pub use ingest::{Socket, listen};
+pub use people::recognisable;
 pub use recorder::{Recorded, Segment, all};

@@ -2,10 +2,35 @@
 
 use jiff::Timestamp;
 use pipeline::{KeepSpec, KnownBy, Templates};
-use store::{Error, Scope, Store};
+use store::{Error, Person, Scope, Store};
 
 /// People that one channel shows, at most.
 const MAX_PEOPLE: usize = 64;
+
+/// What those of `people` are recognised by who agree to `scope`, now. They are called by their ids.
+///
+/// # Errors
+/// Those of the store, but not that somebody does not agree.
+pub async fn recognisable(
+    store: &Store,
+    people: &[Person],
+    scope: Scope,
+    now: Timestamp,
+) -> Result<Vec<KeepSpec>, Error> {
+    let mut known = Vec::new();
+    for person in people {
+        match store.to_keep(person, scope, now).await {
+            Ok(templates) => {
+                let numbers = templates.iter().map(|template| template.values().to_vec()).collect();
+                let by = KnownBy::Templates(Templates(numbers));
+                known.push(KeepSpec { name: person.id.to_string(), by });
+            }
+            Err(Error::NoConsent { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(known)
+}
 
 /// What those of a collection are recognised by who agree to be seen live, now. They are called by their ids. A
 /// collection that is gone has nobody.
@@ -23,20 +48,11 @@ pub(crate) async fn people_to_keep(
         Err(Error::NotFound { .. }) => return Ok(Vec::new()),
         people => people?,
     };
-    let mut keep = Vec::new();
-    for person in people {
-        match store.to_keep(&person, Scope::Live, now).await {
-            Ok(templates) if !templates.is_empty() => {
-                let numbers = templates.iter().map(|template| template.values().to_vec()).collect();
-                let by = KnownBy::Templates(Templates(numbers));
-                keep.push(KeepSpec { name: person.id.to_string(), by });
-            }
-            Ok(_) | Err(Error::NoConsent { .. }) => {}
-            Err(error) => return Err(error),
-        }
-        if keep.len() == MAX_PEOPLE {
-            break;
-        }
-    }
+    let mut keep = recognisable(store, &people, Scope::Live, now).await?;
+    // Nobody can be known by nothing.
+    keep.retain(
+        |person| !matches!(&person.by, KnownBy::Templates(Templates(all)) if all.is_empty()),
+    );
+    keep.truncate(MAX_PEOPLE);
     Ok(keep)
 }

@@ -219,11 +219,8 @@ impl Recorder {
         self.to = None;
         // Its sender goes when all is done.
         while self.progress.changed().await.is_ok() {}
-        Progress { failed: failed.or_else(|| self.failed_while_storing()), ..self.progress() }
-    }
-
-    fn failed_while_storing(&self) -> Option<String> {
-        self.progress.borrow().failed.clone()
+        let done = self.progress();
+        Progress { failed: failed.or(done.failed), ..done }
     }
 }
 

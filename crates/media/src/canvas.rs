@@ -8,6 +8,7 @@ use ffmpeg_sys_the_third as ff;
 
 use crate::MediaError;
 use crate::picture::av_format;
+use crate::scaler::{Scaler, Side};
 
 /// Pictures of one size, 4:2:0.
 pub struct Canvas {
@@ -44,18 +45,24 @@ impl Canvas {
         if (frame.size, frame.format, frame.color) == (size, format, color) {
             return Ok(frame);
         }
-        let kind = Kind { size: frame.size, format: frame.format, color: frame.color };
+        let from = side(frame.size, frame.format, frame.color);
         let inner = inside(frame.size, size);
-        let scaler = match self.scaler.take() {
-            Some(scaler) if scaler.from == kind => scaler,
-            _ => Scaler::new(kind, Kind { size: inner, format, color })?,
+        let scaler = match self.scaler.take().filter(|scaler| scaler.fits(from)) {
+            Some(scaler) => scaler,
+            None => {
+                let to = side(inner, format, color);
+                Scaler::new(from, to, ff::SWS_BILINEAR as i32).ok_or_else(|| {
+                    let why = format!("{}x{} cannot be scaled", from.width, from.height);
+                    MediaError::Ffmpeg { what: "scaling", why }
+                })?
+            }
         };
         let mut to = Frame::new(frame.seq, frame.pts, size, format, color, Some(&self.pool));
         let black = if color.range == Range::Full { 0 } else { 16 };
         for (p, plane) in to.planes.iter_mut().enumerate() {
             plane.data.fill(if p == 0 { black } else { 128 });
         }
-        self.scaler.insert(scaler).scale(&frame, &mut to, inner);
+        place(self.scaler.insert(scaler), &frame, &mut to, inner);
         Ok(to)
     }
 }
@@ -70,105 +77,41 @@ fn inside(of: Size, into: Size) -> Size {
     Size { width: even(width), height: even(height) }
 }
 
-/// What pictures are.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Kind {
-    size: Size,
-    format: PixelFormat,
-    color: Color,
-}
-
-struct Scaler {
-    context: *mut ff::SwsContext,
-    from: Kind,
-}
-
-// SAFETY: used from one thread at a time; not Sync.
-unsafe impl Send for Scaler {}
-
-impl Scaler {
-    fn new(from: Kind, to: Kind) -> Result<Self, MediaError> {
-        // SAFETY: plain values; null filters mean none. Null on failure, checked.
-        let context = unsafe {
-            ff::sws_getContext(
-                from.size.width as i32,
-                from.size.height as i32,
-                av_format(from.format),
-                to.size.width as i32,
-                to.size.height as i32,
-                av_format(to.format),
-                ff::SWS_BILINEAR as i32,
-                ptr::null_mut(),
-                ptr::null_mut(),
-                ptr::null(),
-            )
-        };
-        if context.is_null() {
-            let why = format!("{}x{} cannot be scaled", from.size.width, from.size.height);
-            return Err(MediaError::Ffmpeg { what: "scaling", why });
-        }
-        let scaler = Self { context, from };
-        let full = |kind: Kind| i32::from(kind.color.range == Range::Full);
-        // SAFETY: the tables are static, and only read.
-        unsafe {
-            let (a, b) = (coefficients(from.color), coefficients(to.color));
-            ff::sws_setColorspaceDetails(context, a, full(from), b, full(to), 0, 1 << 16, 1 << 16);
-        }
-        Ok(scaler)
-    }
-
-    /// Puts `from` into the middle of `to`, as large as `inner`.
-    fn scale(&mut self, from: &Frame, to: &mut Frame, inner: Size) {
-        let mut source = [ptr::null(); 4];
-        let mut source_strides = [0i32; 4];
-        for (i, plane) in from.planes.iter().enumerate().take(4) {
-            source[i] = plane.data.as_ptr();
-            source_strides[i] = plane.stride as i32;
-        }
-        // Even, so that chroma lies where luma does.
-        let even = |room: u32| (room / 2) as usize & !1;
-        let left = even(to.size.width.saturating_sub(inner.width));
-        let top = even(to.size.height.saturating_sub(inner.height));
-        let mut target = [ptr::null_mut(); 4];
-        let mut strides = [0i32; 4];
-        let format = to.format;
-        for (i, plane) in to.planes.iter_mut().enumerate().take(4) {
-            let (sx, sy) = format.subsampling(i);
-            let start = (top >> sy) * plane.stride + (left >> sx);
-            target[i] = plane.data[start..].as_mut_ptr();
-            strides[i] = plane.stride as i32;
-        }
-        // SAFETY: source planes hold `stride * height` bytes each for the size and format the context was made
-        // for; `inner` at (`left`, `top`) lies inside the target's planes.
-        unsafe {
-            ff::sws_scale(
-                self.context,
-                source.as_ptr().cast(),
-                source_strides.as_ptr(),
-                0,
-                from.size.height as i32,
-                target.as_ptr(),
-                strides.as_ptr(),
-            );
-        }
+/// What FFmpeg is told of pictures.
+fn side(size: Size, format: PixelFormat, color: Color) -> Side {
+    Side {
+        width: size.width as i32,
+        height: size.height as i32,
+        format: av_format(format),
+        range: color.range,
+        coefficients: coefficients(color),
     }
 }
 
-fn coefficients(color: Color) -> *const i32 {
+/// Puts `from` into the middle of `to`, as large as `inner`, which the scaler was made for.
+fn place(scaler: &mut Scaler, from: &Frame, to: &mut Frame, inner: Size) {
+    let mut data = [ptr::null::<u8>(); 4];
+    let mut strides = [0i32; 4];
+    for (i, plane) in from.planes.iter().enumerate().take(4) {
+        data[i] = plane.data.as_ptr();
+        strides[i] = plane.stride as i32;
+    }
+    // Even, so that chroma lies where luma does.
+    let even = |room: u32| (room / 2) as usize & !1;
+    let left = even(to.size.width.saturating_sub(inner.width));
+    let top = even(to.size.height.saturating_sub(inner.height));
+    // SAFETY: planes of `from` hold `stride * height` bytes each for the size and layout that the scaler was made for;
+    // `inner` at (`left`, `top`) lies inside of `to`.
+    unsafe { scaler.convert(data.as_ptr(), strides.as_ptr(), to, (left, top)) };
+}
+
+fn coefficients(color: Color) -> i32 {
     let which = match color.matrix {
         Matrix::Bt709 => ff::SWS_CS_ITU709,
         Matrix::Bt601 => ff::SWS_CS_ITU601,
         Matrix::Bt2020 => ff::SWS_CS_BT2020,
     };
-    // SAFETY: a static table for any number.
-    unsafe { ff::sws_getCoefficients(which as i32) }
-}
-
-impl Drop for Scaler {
-    fn drop(&mut self) {
-        // SAFETY: owned here.
-        unsafe { ff::sws_freeContext(self.context) }
-    }
+    which as i32
 }
 
 #[cfg(test)]

@@ -32,6 +32,7 @@ mod picture;
 mod playlist;
 mod reader;
 mod recording;
+mod scaler;
 mod silence;
 mod source;
 mod splice;

@@ -2,11 +2,10 @@
 //!
 //! Painting in the decoder's own memory would corrupt its reference frames.
 
-use std::ptr;
-
 use domain::{Color, Frame, FramePool, Matrix, PixelFormat, Pts, Range, Size};
 use ffmpeg_sys_the_third as ff;
 
+use crate::scaler::{Scaler, Side};
 use crate::sys::{self, AvFrame, out_of_memory};
 use crate::{MediaError, VideoInfo};
 
@@ -57,14 +56,21 @@ pub(crate) fn av_format(format: PixelFormat) -> ff::AVPixelFormat {
 /// lines up.
 pub(crate) fn color(info: &VideoInfo) -> Color {
     let full = info.color_range == 2 || info.pixel_format.starts_with("yuvj");
-    let matrix = match info.color_matrix {
+    Color {
+        range: if full { Range::Full } else { Range::Limited },
+        matrix: matrix(info.color_matrix, info.size),
+    }
+}
+
+/// The luma weights of MatrixCoefficients `number` (ITU-T H.273), or the usual ones of pictures of this size.
+pub(crate) fn matrix(number: u32, size: Size) -> Matrix {
+    match number {
         1 => Matrix::Bt709,
         4..=6 => Matrix::Bt601,
         9 | 10 => Matrix::Bt2020,
-        _ if info.size.height.min(info.size.width) >= 720 => Matrix::Bt709,
+        _ if size.height.min(size.width) >= 720 => Matrix::Bt709,
         _ => Matrix::Bt601,
-    };
-    Color { range: if full { Range::Full } else { Range::Limited }, matrix }
+    }
 }
 
 /// Copies decoder frames into [`Frame`]s of one layout.
@@ -94,11 +100,25 @@ impl Copier {
         let size = Size { width, height };
         let mut to = Frame::new(seq, pts, size, self.layout.format, self.color, Some(&self.pool));
         if self.layout.reduce {
-            let scaler = match self.scaler.take() {
-                Some(scaler) if scaler.fits(av) => scaler,
-                _ => Scaler::new(av, self.layout.format, self.color.range)?,
+            // The same size and range, so that only depth changes.
+            let coefficients = ff::SWS_CS_DEFAULT as i32;
+            let (width, height, range) = (av.width, av.height, self.color.range);
+            let format = ff::AVPixelFormat(av.format);
+            let from = Side { width, height, format, range, coefficients };
+            let scaler = match self.scaler.take().filter(|scaler| scaler.fits(from)) {
+                Some(scaler) => scaler,
+                None => {
+                    let reduced = Side { format: av_format(self.layout.format), ..from };
+                    Scaler::new(from, reduced, ff::SWS_ACCURATE_RND as i32).ok_or_else(|| {
+                        let why = format!("cannot read {}", unsafe_name(av.format));
+                        MediaError::Ffmpeg { what: "conversion to 8 bits", why }
+                    })?
+                }
             };
-            self.scaler.insert(scaler).reduce(av, &mut to);
+            let (data, strides) = (av.data.as_ptr().cast(), av.linesize.as_ptr());
+            // SAFETY: the planes belong to the decoder's frame, of the kind that the scaler was made for; `to` has
+            // its size.
+            unsafe { self.scaler.insert(scaler).convert(data, strides, &mut to, (0, 0)) };
         } else {
             copy_planes(av, &mut to)?;
         }
@@ -124,87 +144,9 @@ fn copy_planes(av: &ff::AVFrame, to: &mut Frame) -> Result<(), MediaError> {
     Ok(())
 }
 
-/// Reduces samples to 8 bits, same size, same range.
-struct Scaler {
-    context: *mut ff::SwsContext,
-    width: i32,
-    height: i32,
-    format: i32,
-}
-
-// SAFETY: used from one thread at a time; not Sync.
-unsafe impl Send for Scaler {}
-
-impl Scaler {
-    fn new(av: &ff::AVFrame, to: PixelFormat, range: Range) -> Result<Self, MediaError> {
-        // SAFETY: plain values; null filters mean none. Null on failure, checked.
-        let context = unsafe {
-            ff::sws_getContext(
-                av.width,
-                av.height,
-                ff::AVPixelFormat(av.format),
-                av.width,
-                av.height,
-                av_format(to),
-                ff::SWS_ACCURATE_RND as i32,
-                ptr::null_mut(),
-                ptr::null_mut(),
-                ptr::null(),
-            )
-        };
-        if context.is_null() {
-            return Err(MediaError::Ffmpeg {
-                what: "conversion to 8 bits",
-                why: format!("cannot read {}", unsafe_name(av.format)),
-            });
-        }
-        let scaler = Self { context, width: av.width, height: av.height, format: av.format };
-        let full = i32::from(range == Range::Full);
-        // SAFETY: the coefficient table is static; the same range on both sides keeps the values.
-        unsafe {
-            let table = ff::sws_getCoefficients(ff::SWS_CS_DEFAULT as i32);
-            ff::sws_setColorspaceDetails(context, table, full, table, full, 0, 1 << 16, 1 << 16);
-        }
-        Ok(scaler)
-    }
-
-    fn fits(&self, av: &ff::AVFrame) -> bool {
-        (self.width, self.height, self.format) == (av.width, av.height, av.format)
-    }
-
-    fn reduce(&mut self, av: &ff::AVFrame, to: &mut Frame) {
-        let mut data = [ptr::null_mut(); 4];
-        let mut strides = [0i32; 4];
-        for (i, plane) in to.planes.iter_mut().enumerate() {
-            data[i] = plane.data.as_mut_ptr();
-            strides[i] = plane.stride as i32;
-        }
-        // SAFETY: source planes belong to the decoder's frame; destination planes hold
-        // `stride * height` bytes each for the size the context was made for.
-        unsafe {
-            ff::sws_scale(
-                self.context,
-                av.data.as_ptr().cast(),
-                av.linesize.as_ptr(),
-                0,
-                av.height,
-                data.as_ptr(),
-                strides.as_ptr(),
-            );
-        }
-    }
-}
-
 fn unsafe_name(format: i32) -> String {
     // SAFETY: static string or null.
     unsafe { sys::text(ff::av_get_pix_fmt_name(ff::AVPixelFormat(format))) }
-}
-
-impl Drop for Scaler {
-    fn drop(&mut self) {
-        // SAFETY: owned here.
-        unsafe { ff::sws_freeContext(self.context) }
-    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 
 use std::ptr;
 
-use domain::{Color, Matrix, Pts, Range, TimeBase};
+use domain::{Color, Pts, Range, Size, TimeBase};
 use ffmpeg_sys_the_third as ff;
 
 use crate::damage::Damage;
@@ -168,12 +168,7 @@ impl StreamDecoder {
 fn color(av: &ff::AVFrame) -> Color {
     let full = av.color_range == ff::AVColorRange::JPEG
         || ff::AVPixelFormat(av.format) == ff::AVPixelFormat::YUVJ420P;
-    let matrix = match av.colorspace {
-        ff::AVColorSpace::BT709 => Matrix::Bt709,
-        ff::AVColorSpace::BT470BG | ff::AVColorSpace::SMPTE170M => Matrix::Bt601,
-        ff::AVColorSpace::BT2020_NCL | ff::AVColorSpace::BT2020_CL => Matrix::Bt2020,
-        _ if av.width.min(av.height) >= 720 => Matrix::Bt709,
-        _ => Matrix::Bt601,
-    };
+    let size = Size { width: av.width.max(0) as u32, height: av.height.max(0) as u32 };
+    let matrix = picture::matrix(av.colorspace.0 as u32, size);
     Color { range: if full { Range::Full } else { Range::Limited }, matrix }
 }

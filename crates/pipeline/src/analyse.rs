@@ -105,16 +105,19 @@ impl Looked {
 
     /// Has the people under other numbers; whom `number` does not know was not recognised.
     pub(crate) fn renumber(&mut self, number: impl Fn(PersonIx) -> Option<PersonIx>) {
-        for finding in self.findings.iter_mut().flatten() {
-            finding.sightings.retain_mut(|sighting| match number(sighting.person) {
-                Some(person) => {
-                    sighting.person = person;
-                    true
-                }
-                None => false,
-            });
-        }
+        self.findings.iter_mut().flatten().for_each(|finding| renumber(finding, &number));
     }
+}
+
+/// Has the people in `finding` under other numbers; whom `number` does not know was not recognised.
+pub(crate) fn renumber(finding: &mut Finding, number: impl Fn(PersonIx) -> Option<PersonIx>) {
+    finding.sightings.retain_mut(|sighting| match number(sighting.person) {
+        Some(person) => {
+            sighting.person = person;
+            true
+        }
+        None => false,
+    });
 }
 
 /// What is known of a frame when it leaves the decoder.
@@ -126,17 +129,36 @@ struct Seat {
 }
 
 /// A frame on its way to a detector.
-struct Work {
-    frame: Arc<Frame>,
-    look: Look,
+pub(crate) struct Work {
+    pub(crate) frame: Arc<Frame>,
+    pub(crate) look: Look,
     /// The frame before it.
-    held: Option<Held>,
+    pub(crate) held: Option<Held>,
 }
 
 /// A frame that is looked at only if the one after it shows anything else than these faces.
-struct Held {
-    frame: Arc<Frame>,
-    known: Vec<Rect>,
+pub(crate) struct Held {
+    pub(crate) frame: Arc<Frame>,
+    pub(crate) known: Vec<Rect>,
+}
+
+impl Work {
+    /// What `look` finds in the frame, and in the one held before it if that is to be looked at too, in their order, by
+    /// `seq`. When that is known, nobody holds the frames here any more.
+    pub(crate) fn done<E>(
+        self,
+        mut look: impl FnMut(&Frame, &Look) -> Result<Finding, E>,
+    ) -> impl Iterator<Item = (u64, Result<Finding, E>)> {
+        let Self { frame, look: wanted, held } = self;
+        let finding = look(&frame, &wanted);
+        let sight = finding.as_ref().ok().map(Sight::of);
+        let held = held.zip(sight).filter(|(held, sight)| !sight.is_just(&held.known));
+        let before = held.map(|(held, _)| {
+            let Held { frame, .. } = held;
+            (frame.seq, look(&frame, &schedule::look_back()))
+        });
+        before.into_iter().chain([(frame.seq, finding)])
+    }
 }
 
 /// Reads all frames of `reader`, has them looked at by one worker per detector, and makes
@@ -301,21 +323,12 @@ fn detect(
         }));
         looked.unwrap_or(Err(JobError::Panicked("detect")))
     };
-    let tell = |frame: &Frame, finding: Result<Finding, JobError>| {
-        let failed = finding.is_err();
-        found.send(finding.map(|f| (frame.seq, f))).is_ok() && !failed
-    };
-    for Work { frame, look: wanted, held } in work {
-        let finding = look(&frame, &wanted);
-        let sight = finding.as_ref().map(Sight::of);
-        if let (Some(Held { frame, known }), Ok(sight)) = (held, sight)
-            && !sight.is_just(&known)
-            && !tell(&frame, look(&frame, &schedule::look_back()))
-        {
-            return;
-        }
-        if !tell(&frame, finding) {
-            return;
+    for work in work {
+        for (seq, finding) in work.done(&mut look) {
+            let failed = finding.is_err();
+            if found.send(finding.map(|f| (seq, f))).is_err() || failed {
+                return;
+            }
         }
     }
 }
@@ -449,10 +462,7 @@ pub(crate) fn conclude(
         1 => identify::shown(&followed.tracks, &frames, analyst.rules),
         _ => identify::shown(&nearest(&followed.tracks), &frames, analyst.rules),
     };
-    let shown: Vec<ShownSpan> = shown
-        .into_iter()
-        .map(|s| ShownSpan { track: s.track, person: s.person, first: s.first, last: s.last })
-        .collect();
+    let shown = spans(shown);
     let plan = analysis.finish(&followed.tracks, &shown, analyst.policy);
     Analysed {
         plan,
@@ -464,6 +474,13 @@ pub(crate) fn conclude(
         not_copied,
         kept: None,
     }
+}
+
+/// What was found out of identities, as a plan takes it.
+pub(crate) fn spans(shown: Vec<identify::Shown>) -> Vec<ShownSpan> {
+    let span =
+        |identify::Shown { track, person, first, last }| ShownSpan { track, person, first, last };
+    shown.into_iter().map(span).collect()
 }
 
 /// The tracks with one sighting a frame, the most similar: one vote.

@@ -26,7 +26,7 @@ pub use channel::{
 };
 pub use lease::{Asked, ChannelFence, Claimed, Orders};
 pub(crate) use recording::{discard_recording, finished, is_over};
-pub use session::{Recorded, RecordingState, Session, live_folder, recording_folder};
+pub use session::{Recorded, RecordingState, Session, recording_folder};
 pub use start::{NewLive, Started};
 pub use stream_key::StreamKey;
 

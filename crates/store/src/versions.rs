@@ -3,6 +3,8 @@
 //! A version is public while everybody it shows agrees to that. It becomes public, and stops being so, in the
 //! transaction of what decides it; its address holds its number, so that nobody gets another version by it.
 
+use std::fmt::Display;
+
 use domain::{PersonId, VideoId};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -96,8 +98,13 @@ impl Version {
 /// Folder of all objects that were made of a video: `vod/{user}/{yyyyMMddHHmm}-{video}`, the video's time in UTC. Each
 /// attempt has a folder of its own in it.
 pub fn video_folder(user: &str, video: VideoId, created: Timestamp) -> String {
-    let stamp = created.to_zoned(TimeZone::UTC).strftime("%Y%m%d%H%M");
-    format!("vod/{user}/{stamp}-{video}")
+    began_folder(user, video, created)
+}
+
+/// A folder of what viewers may have one day, by when it began, in UTC.
+pub(crate) fn began_folder(user: &str, id: impl Display, began: Timestamp) -> String {
+    let stamp = began.to_zoned(TimeZone::UTC).strftime("%Y%m%d%H%M");
+    format!("vod/{user}/{stamp}-{id}")
 }
 
 const COLUMNS: &str = "video, number, state, folder, files, options, plan_of, consent_until, created_at, \
@@ -278,10 +285,14 @@ impl Store {
         expires: i64,
         signature: &str,
     ) -> bool {
-        let right = self.sign_media(video, number, file, expires);
-        let differ = right.bytes().zip(signature.bytes()).fold(0, |sum, (a, b)| sum | (a ^ b));
-        right.len() == signature.len() && differ == 0
+        is_same(&self.sign_media(video, number, file, expires), signature)
     }
+}
+
+/// Compares signatures; takes the same time for every wrong one of the right length.
+pub(crate) fn is_same(right: &str, given: &str) -> bool {
+    let differ = right.bytes().zip(given.bytes()).fold(0, |sum, (a, b)| sum | (a ^ b));
+    right.len() == given.len() && differ == 0
 }
 
 /// Until when everybody in `people` agrees to be seen in videos; `None`: without an end.

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::header::CONTENT_TYPE;
+use jiff::Timestamp;
 use pipeline::{FaceLine, PhotoSearchSpec, PhotoSearched, RatioBox};
 use serde::{Deserialize, Serialize};
+use store::Scope;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -17,7 +19,6 @@ use super::look::Look;
 use super::problem::{Code, Problem};
 use super::{App, Shared};
 use crate::child::Task;
-use crate::enrol::recognisable;
 use crate::work::default_similarity;
 
 /// Largest picture, in bytes.
@@ -132,7 +133,8 @@ async fn find(
         None => Vec::new(),
     };
     let mut look = Look::begin(&app).await?;
-    let people = recognisable(&app.store, &people).await?;
+    let now = Timestamp::now();
+    let people = ::live::recognisable(&app.store, &people, Scope::Videos, now).await?;
     let input = look.add("picture", &bytes).await?;
     let task = Task::SearchPhoto(PhotoSearchSpec { input, people, threshold });
     let PhotoSearched { width, height, faces, .. } = look.child(task).await?;

@@ -30,7 +30,7 @@ use super::{App, Shared};
 const GOOD_FOR: SignedDuration = SignedDuration::from_hours(6);
 /// How long caches may keep a file without asking again: who withdraws consent is not shown for longer than that
 /// by a cache that nobody purges.
-const CACHED: &str = "public, max-age=60";
+pub const CACHED: &str = "public, max-age=60";
 
 pub fn routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new().routes(routes!(show))
@@ -41,6 +41,13 @@ pub fn expiry(now: Timestamp) -> Timestamp {
     let hour = 3600;
     let end = (now + GOOD_FOR).as_second() / hour * hour + hour;
     Timestamp::from_second(end).unwrap_or(now)
+}
+
+/// The same of an address that is given for another one, which is good until `until` (seconds since 1970): no longer
+/// than that.
+pub fn expiry_within(now: Timestamp, until: Option<i64>) -> Timestamp {
+    let until = until.and_then(|until| Timestamp::from_second(until).ok());
+    until.map_or(expiry(now), |until| until.min(expiry(now)))
 }
 
 /// The signed address of a file.
@@ -55,6 +62,7 @@ pub fn url(app: &App, video: VideoId, number: i64, file: &str, expires: Timestam
 pub fn kind(name: &str) -> &'static str {
     match name.rsplit('.').next() {
         Some("mp4") => "video/mp4",
+        Some("m3u8") => "application/vnd.apple.mpegurl",
         Some("jpg") => "image/jpeg",
         Some("json") => "application/json",
         Some("jsonl") => "application/jsonl",

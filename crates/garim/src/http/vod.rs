@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use domain::SessionId;
 use jiff::Timestamp;
-use store::{ObjectPath, RecordingState, Session, Version};
+use store::{Error, ObjectPath, RecordingState, Session, Version};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::extract::Path;
@@ -21,8 +21,6 @@ use crate::worker::recording::{PLAYLIST, SEGMENTS};
 
 /// Longest playlist: a line of 40 bytes for each of 100,000 segments, and room.
 const MAX_PLAYLIST: usize = 16 << 20;
-/// Who withdraws is not shown for longer than that by a cache that nobody purges.
-const CACHED: &str = "public, max-age=60";
 /// Seconds after which a recording that is not there yet is asked for again.
 const AGAIN: u64 = 5;
 
@@ -43,7 +41,9 @@ async fn playlist(
     let session = app.store.session(None, session).await?;
     let signature = Signature::of_query(&address);
     check(&app, session.id, session.playback, signature.as_ref(), now)?;
-    let version = published(&app, &session, now).await?;
+    let Some(version) = published(&app, &session, now).await? else {
+        return Err(why_not(&session.recording));
+    };
     let file = version.files.iter().find(|file| file.name == PLAYLIST);
     if file.is_none() {
         let detail = "this recording was covered again, and is one MP4 only: see its video";
@@ -51,29 +51,40 @@ async fn playlist(
     }
     let folder: ObjectPath = version.folder.parse()?;
     let bytes = app.objects.get(&folder.join(PLAYLIST)?, MAX_PLAYLIST).await?;
-    let expires = media::expiry(now);
-    let until = signature.and_then(|s| Timestamp::from_second(s.expires).ok());
-    let expires = until.map_or(expires, |until| until.min(expires));
+    let expires = media::expiry_within(now, signature.map(|signature| signature.expires));
     let segments = media::url(&app, version.video, version.number, SEGMENTS, expires);
     let text = String::from_utf8_lossy(&bytes).replace(SEGMENTS, &segments);
-    let kind = [(CONTENT_TYPE, "application/vnd.apple.mpegurl"), (CACHE_CONTROL, CACHED)];
+    let kind = [(CONTENT_TYPE, media::kind(PLAYLIST)), (CACHE_CONTROL, media::CACHED)];
     Ok((kind, text).into_response())
 }
 
-/// What viewers may have of a recording.
-async fn published(app: &App, session: &Session, now: Timestamp) -> Result<Version, Problem> {
-    let video = match session.recording {
-        RecordingState::Ready { video } => video,
+/// What viewers may have of the recording of a session; `None`: nothing, now.
+pub async fn published(
+    app: &App,
+    session: &Session,
+    now: Timestamp,
+) -> Result<Option<Version>, Problem> {
+    let RecordingState::Ready { video } = session.recording else { return Ok(None) };
+    let published = match app.store.video(&session.owner, video).await {
+        Ok(video) => video.published,
+        Err(Error::NotFound { .. }) => None,
+        Err(error) => return Err(error.into()),
+    };
+    let Some(number) = published else { return Ok(None) };
+    Ok(Some(app.store.version(video, number).await?).filter(|version| version.is_public(now)))
+}
+
+/// Why viewers have nothing of it.
+fn why_not(recording: &RecordingState) -> Problem {
+    match recording {
+        RecordingState::Ready { .. } => {
+            Problem::new(Code::Gone, "the recording is public no longer")
+        }
         RecordingState::Off | RecordingState::Failed { .. } => {
-            return Err(Problem::new(Code::NotFound, "this session has no recording"));
+            Problem::new(Code::NotFound, "this session has no recording")
         }
         RecordingState::Waiting | RecordingState::Recording | RecordingState::Finishing { .. } => {
-            let problem = Problem::new(Code::NotFound, "the recording is not there yet");
-            return Err(problem.retry_after(AGAIN));
+            Problem::new(Code::NotFound, "the recording is not there yet").retry_after(AGAIN)
         }
-    };
-    let gone = || Problem::new(Code::Gone, "the recording is public no longer");
-    let number = app.store.video(&session.owner, video).await?.published.ok_or_else(gone)?;
-    let version = app.store.version(video, number).await?;
-    if version.is_public(now) { Ok(version) } else { Err(gone()) }
+    }
 }

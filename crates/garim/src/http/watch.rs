@@ -25,7 +25,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use super::extract::Path;
 use super::live_media::{Signature, check, for_every_page, takes_gzip, wrong_method};
 use super::problem::Problem;
-use super::{App, Shared, media};
+use super::{App, Shared, media, vod};
 use crate::config::Config;
 
 /// hls.js, as `make setup` fetched it.
@@ -198,18 +198,7 @@ pub async fn recording(
     until: Option<i64>,
     now: Timestamp,
 ) -> Result<Option<String>, Problem> {
-    let RecordingState::Ready { video } = session.recording else { return Ok(None) };
-    let published = match app.store.video(&session.owner, video).await {
-        Ok(video) => video.published,
-        Err(Error::NotFound { .. }) => None,
-        Err(error) => return Err(error.into()),
-    };
-    let Some(number) = published else { return Ok(None) };
-    if !app.store.version(video, number).await?.is_public(now) {
-        return Ok(None);
-    }
-    let expires = media::expiry(now);
-    let until = until.and_then(|until| Timestamp::from_second(until).ok());
-    let expires = until.map_or(expires, |until| until.min(expires));
-    Ok(Some(media::url(app, video, number, "video.mp4", expires)))
+    let expires = media::expiry_within(now, until);
+    let version = vod::published(app, session, now).await?;
+    Ok(version.map(|v| media::url(app, v.video, v.number, "video.mp4", expires)))
 }

@@ -11,7 +11,6 @@ use store::{Error, NewVersion, ObjectPath, Scope, Version, VersionState, Video};
 
 use super::{Attempt, Trouble, parts};
 use crate::child::Task;
-use crate::enrol::recognisable;
 use crate::work::{MosaicOptions, RecoverWork, RenderWork};
 
 /// Names in the room and among the objects of a version.
@@ -256,7 +255,7 @@ pub async fn kept(attempt: &Attempt, options: &MosaicOptions) -> Result<Vec<Keep
     }
     people.sort_by_key(|p| p.id);
     people.dedup_by_key(|p| p.id);
-    Ok(recognisable(store, &people).await?)
+    Ok(live::recognisable(store, &people, Scope::Videos, Timestamp::now()).await?)
 }
 
 /// Stores what the child made and publishes it; `by_hand` are shown besides those who were recognised, and `told` is for

@@ -6,11 +6,10 @@ use std::io::{BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use jiff::Timestamp;
 use pipeline::{FaceLine, SearchSpec, Searched};
 use serde_json::json;
-use store::ObjectPath;
+use store::{ObjectPath, Scope};
 
 use super::{Attempt, Trouble};
 use crate::child::Task;
-use crate::enrol::recognisable;
 use crate::work::SearchWork;
 
 /// What the child writes: a line for the video, then a line for each face.
@@ -26,7 +25,9 @@ pub async fn run(attempt: &Attempt) -> Result<(), Trouble> {
     let video = attempt.video().await?;
     let people = match &work.collection {
         Some(collection) => {
-            recognisable(&attempt.service.store, &attempt.members(collection).await?).await?
+            let people = attempt.members(collection).await?;
+            let now = Timestamp::now();
+            live::recognisable(&attempt.service.store, &people, Scope::Videos, now).await?
         }
         None => Vec::new(),
     };

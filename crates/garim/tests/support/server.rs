@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::{GARIM, Scratch};
+use crate::support::{GARIM, Scratch, tool};
 
 /// No step of a test takes longer.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -247,6 +247,17 @@ impl Drop for Server {
 pub fn signal(process: u32, name: &str) {
     let id = process.to_string();
     assert!(Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
+}
+
+/// Makes a certificate for this machine, as `cert.pem` and `key.pem`; gives it as a client takes it.
+pub fn certificate(s: &Scratch) -> reqwest::Certificate {
+    tool(s.command(
+        "openssl",
+        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost \
+         -addext subjectAltName=IP:127.0.0.1 -addext basicConstraints=critical,CA:FALSE \
+         -keyout key.pem -out cert.pem",
+    ));
+    reqwest::Certificate::from_pem(&s.read("cert.pem")).unwrap()
 }
 
 fn command(s: &Scratch) -> Command {

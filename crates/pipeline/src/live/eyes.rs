@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crossbeam_channel::{Receiver, Sender, select};
-use domain::{Color, Finding, Frame, Orientation, Pts, Rect, Size, TimeBase};
+use domain::{Color, Finding, Frame, Orientation, Pts, Size, TimeBase};
 use media::{AacFrame, AccessUnit, Canvas, Decoded, SoundConfig, StreamDecoder};
 use redact::Seen;
 use vision::{Detector, Gallery};
@@ -13,10 +13,10 @@ use vision::{Detector, Gallery};
 use super::ladder::{Ladder, Level};
 use super::timeline::Timeline;
 use crate::JobError;
-use crate::analyse::{Known, Scenes, compare};
+use crate::analyse::{Held, Known, Scenes, Work, compare};
 use crate::enrol::Comparer;
-use crate::schedule::{self, Look, Schedule};
-use crate::steady::{Sight, Steady};
+use crate::schedule::{Look, Schedule};
+use crate::steady::Steady;
 
 /// What comes from the publisher, and when it came (ticks of 1/90000 s since the broadcast began).
 pub(crate) struct Arrival {
@@ -84,19 +84,6 @@ pub(crate) type SharedPeople = RwLock<Arc<People>>;
 
 pub(crate) fn current(people: &SharedPeople) -> Arc<People> {
     Arc::clone(&people.read().unwrap_or_else(PoisonError::into_inner))
-}
-
-/// A frame on its way to a detector.
-pub(crate) struct Work {
-    frame: Arc<Frame>,
-    look: Look,
-    held: Option<Held>,
-}
-
-/// A frame that is looked at only if the one after it shows anything else than these faces.
-struct Held {
-    frame: Arc<Frame>,
-    known: Vec<Rect>,
 }
 
 /// The thread `decode`.
@@ -402,10 +389,11 @@ pub(crate) fn detect(
     events: &Sender<Event>,
 ) {
     let mut detector = make().ok();
-    for Work { frame, look, held } in work {
+    for work in work {
         let people = current(people);
         let generation = people.generation;
-        let mut ask = |frame: &Frame, look: &Look| {
+        // Whoever hears of a frame may take it for itself: nobody holds it here by then.
+        let found = work.done(|frame, look| {
             if detector.is_none() {
                 detector = make().ok();
             }
@@ -419,18 +407,10 @@ pub(crate) fn detect(
             if found.is_none() {
                 detector = None;
             }
-            found
-        };
-        let finding = ask(&frame, &look);
-        let before = held.and_then(|Held { frame, known }| {
-            let sight = finding.as_ref().map(Sight::of)?;
-            (!sight.is_just(&known)).then(|| (frame.seq, ask(&frame, &schedule::look_back())))
+            found.ok_or(())
         });
-        // Whoever hears of it may take the frame for itself.
-        let seq = frame.seq;
-        drop(frame);
-        for (seq, finding) in before.into_iter().chain([(seq, finding)]) {
-            if events.send(Event::Found { seq, generation, finding }).is_err() {
+        for (seq, finding) in found {
+            if events.send(Event::Found { seq, generation, finding: finding.ok() }).is_err() {
                 return;
             }
         }

@@ -95,6 +95,12 @@ enum Fate {
     Lost,
 }
 
+fn broadcast(format: Format, published: bool) -> Broadcast {
+    let encoding =
+        LiveEncoding { preset: "ultrafast".into(), crf: 12.0, ..LiveEncoding::default() };
+    Broadcast::new(encoding, Policy::default(), format, published).unwrap()
+}
+
 struct Studio {
     broadcast: Broadcast,
     now: i64,
@@ -111,9 +117,7 @@ impl Studio {
     fn open() -> Self {
         let sound = SoundConfig::USUAL.to_vec();
         let format = Format { size: SIZE, color: COLOR, frame_rate: (30, 1), sound, origin: 0 };
-        let encoding =
-            LiveEncoding { preset: "ultrafast".into(), crf: 12.0, ..LiveEncoding::default() };
-        let broadcast = Broadcast::new(encoding, Policy::default(), format, false).unwrap();
+        let broadcast = broadcast(format, false);
         Self {
             broadcast,
             now: 0,
@@ -533,13 +537,7 @@ fn another_child_goes_on_where_one_left_off() {
         _ => None,
     });
     let format = Format { origin: end.unwrap(), ..header.format };
-    let mut next = Broadcast::new(
-        LiveEncoding { preset: "ultrafast".into(), crf: 12.0, ..LiveEncoding::default() },
-        Policy::default(),
-        format,
-        true,
-    )
-    .unwrap();
+    let mut next = broadcast(format, true);
     next.tick(studio.now + 30 * FRAME).unwrap();
     let said = next.said();
     assert!(matches!(&said[0], (FromChild::Header(_), again) if *again == bytes), "one header");

@@ -12,6 +12,8 @@ use redact::{Analysis, FramePlan, Policy, RedactionPlan, Seen, ShownSpan};
 use vision::track::Observation;
 use vision::{cuts, identify, track};
 
+use crate::analyse::{renumber, spans};
+
 /// How far ahead of a frame is looked before it is shown, in seconds.
 pub(crate) const LOOK_AHEAD: f64 = 0.5;
 /// How far back is looked: longer than a kept person is believed without being recognised.
@@ -107,13 +109,7 @@ impl Window {
     /// planned and not taken is planned anew.
     pub(crate) fn renumber(&mut self, number: impl Fn(PersonIx) -> Option<PersonIx>) {
         for finding in self.frames.iter_mut().filter_map(|frame| frame.finding.as_mut()) {
-            finding.sightings.retain_mut(|sighting| match number(sighting.person) {
-                Some(person) => {
-                    sighting.person = person;
-                    true
-                }
-                None => false,
-            });
+            renumber(finding, &number);
         }
         self.next = self.next.saturating_sub(self.plans.len() as u64).max(self.first);
         self.plans.clear();
@@ -177,10 +173,7 @@ impl Window {
         let frames = &self.frames.make_contiguous()[..known];
         let mut followed = track::follow(frames, self.size, &self.settings);
         let shown = identify::shown(&followed.tracks, frames, &self.rules);
-        let mut shown: Vec<ShownSpan> = shown
-            .into_iter()
-            .map(|s| ShownSpan { track: s.track, person: s.person, first: s.first, last: s.last })
-            .collect();
+        let mut shown = spans(shown);
         self.name(&mut followed.tracks, &mut shown, known);
         analysis.finish(&followed.tracks, &shown, &self.policy)
     }

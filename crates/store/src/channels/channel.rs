@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
+use super::lease::Orders;
 use crate::Error;
 use crate::db::{flag, id, time};
 
@@ -268,12 +269,19 @@ pub struct Channel {
 impl Channel {
     /// Whether a publisher is taken at `now`: the channel runs, on a server that is alive.
     pub fn is_ready(&self, now: Timestamp) -> bool {
-        self.state == ChannelState::Running && self.is_held(now)
+        let is_held = self.lease.as_ref().is_some_and(|lease| now < lease.until);
+        self.state == ChannelState::Running && is_held
     }
 
-    /// Whether a server that is alive has it.
-    pub fn is_held(&self, now: Timestamp) -> bool {
-        self.lease.as_ref().is_some_and(|lease| now < lease.until)
+    /// How it is to be run.
+    pub fn orders(&self) -> Orders {
+        let Self { cover_all, admission, .. } = *self;
+        Orders { cover_all, collection: self.collection.clone(), admission }
+    }
+
+    /// Whether its session is to be ended, not to go on.
+    pub fn is_ending(&self) -> bool {
+        matches!(self.state, ChannelState::Stopping | ChannelState::Deleting)
     }
 }
 

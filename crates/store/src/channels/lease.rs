@@ -157,7 +157,7 @@ impl Store {
                 .await?;
             asked.push(match rows.first().map(channel).transpose()? {
                 None => Asked::Lost,
-                Some(channel) => asked_of(channel),
+                Some(channel) => asked_of(&channel),
             });
         }
         Ok(asked)
@@ -188,10 +188,6 @@ impl Store {
     }
 }
 
-fn asked_of(channel: Channel) -> Asked {
-    let Channel { state, cover_all, collection, admission, .. } = channel;
-    match state {
-        ChannelState::Stopping | ChannelState::Deleting => Asked::Stop,
-        _ => Asked::Continue(Orders { cover_all, collection, admission }),
-    }
+fn asked_of(channel: &Channel) -> Asked {
+    if channel.is_ending() { Asked::Stop } else { Asked::Continue(channel.orders()) }
 }

@@ -2,12 +2,12 @@
 
 use domain::{ChannelId, SessionId, VideoId};
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
 use sqlx::any::AnyRow;
 use sqlx::{Any, AssertSqlSafe, Row, Transaction};
 
 use super::channel::{Channel, Playback, RecordingPolicy};
 use crate::db::{hex, id, time};
+use crate::versions::{began_folder, is_same};
 use crate::{Error, Store};
 
 /// What was recorded of a session.
@@ -88,17 +88,10 @@ pub struct Session {
     pub recorded: Recorded,
 }
 
-/// Folder of the live playlist and segments of a session: `live/{session}`. Of the session alone, so that who has
-/// the address of an earlier one sees nothing of another user's.
-pub fn live_folder(session: SessionId) -> String {
-    format!("live/{session}")
-}
-
 /// Folder of what is recorded of a session: `vod/{user}/{yyyyMMddHHmm}-{session}`, the session's start in UTC. It is gone
 /// once a version was made of it.
 pub fn recording_folder(user: &str, session: SessionId, started: Timestamp) -> String {
-    let stamp = started.to_zoned(TimeZone::UTC).strftime("%Y%m%d%H%M");
-    format!("vod/{user}/{stamp}-{session}")
+    began_folder(user, session, started)
 }
 
 pub(super) const COLUMNS: &str = "id, channel, owner, collection, started_at, ended_at, reason, first_publish_at, playback, \
@@ -154,9 +147,7 @@ impl Store {
 
     /// Whether `signature` is that of [`Store::sign_session`]; takes the same time for every wrong one.
     pub fn is_signed_session(&self, session: SessionId, expires: i64, signature: &str) -> bool {
-        let right = self.sign_session(session, expires);
-        let differ = right.bytes().zip(signature.bytes()).fold(0, |sum, (a, b)| sum | (a ^ b));
-        right.len() == signature.len() && differ == 0
+        is_same(&self.sign_session(session, expires), signature)
     }
 }
 
