@@ -142,6 +142,9 @@ impl Frame {
 }
 
 fn sized(mut data: Vec<u8>, len: usize) -> Vec<u8> {
+    // FFmpeg's wide loads and stores may reach past the end of the last row, never past this.
+    const PAST_THE_END: usize = 64;
+    data.reserve((len + PAST_THE_END).saturating_sub(data.len()));
     // Old contents stay: every row is written before the frame is used.
     data.resize(len, 0);
     data

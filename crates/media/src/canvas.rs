@@ -15,6 +15,8 @@ pub struct Canvas {
     size: Size,
     color: Color,
     pool: FramePool,
+    /// Memory of pictures before they are put in the middle.
+    small: FramePool,
     scaler: Option<Scaler>,
 }
 
@@ -23,7 +25,7 @@ impl Canvas {
     pub fn new(size: Size, color: Color) -> Self {
         let even = |side: u32| (side & !1).max(2);
         let size = Size { width: even(size.width), height: even(size.height) };
-        Self { size, color, pool: FramePool::default(), scaler: None }
+        Self { size, color, pool: FramePool::default(), small: FramePool::default(), scaler: None }
     }
 
     /// The size of all pictures.
@@ -57,12 +59,14 @@ impl Canvas {
                 })?
             }
         };
-        let mut to = Frame::new(frame.seq, frame.pts, size, format, color, Some(&self.pool));
-        let black = if color.range == Range::Full { 0 } else { 16 };
-        for (p, plane) in to.planes.iter_mut().enumerate() {
-            plane.data.fill(if p == 0 { black } else { 128 });
+        let pool = if inner == size { &self.pool } else { &self.small };
+        let mut scaled = Frame::new(frame.seq, frame.pts, inner, format, color, Some(pool));
+        scale(self.scaler.insert(scaler), &frame, &mut scaled);
+        if inner == size {
+            return Ok(scaled);
         }
-        place(self.scaler.insert(scaler), &frame, &mut to, inner);
+        let mut to = Frame::new(frame.seq, frame.pts, size, format, color, Some(&self.pool));
+        put_in_the_middle(&scaled, &mut to);
         Ok(to)
     }
 }
@@ -88,21 +92,34 @@ fn side(size: Size, format: PixelFormat, color: Color) -> Side {
     }
 }
 
-/// Puts `from` into the middle of `to`, as large as `inner`, which the scaler was made for.
-fn place(scaler: &mut Scaler, from: &Frame, to: &mut Frame, inner: Size) {
+/// Scales `from`, of the kind that the scaler was made for, into `to`, of the kind that it makes.
+fn scale(scaler: &mut Scaler, from: &Frame, to: &mut Frame) {
     let mut data = [ptr::null::<u8>(); 4];
     let mut strides = [0i32; 4];
     for (i, plane) in from.planes.iter().enumerate().take(4) {
         data[i] = plane.data.as_ptr();
         strides[i] = plane.stride as i32;
     }
+    // SAFETY: planes of `from` hold `stride * height` bytes each for the size and layout that the scaler was made for;
+    // `to` is of the size and layout that it makes.
+    unsafe { scaler.convert(data.as_ptr(), strides.as_ptr(), to) };
+}
+
+/// `small` in the middle of `to`, black around it. Copied, not scaled to its place: the scaler writes whole vectors,
+/// up to 31 samples past the right end of a row, which in the middle of a picture is not padding.
+fn put_in_the_middle(small: &Frame, to: &mut Frame) {
+    let black = if to.color.range == Range::Full { 0 } else { 16 };
     // Even, so that chroma lies where luma does.
     let even = |room: u32| (room / 2) as usize & !1;
-    let left = even(to.size.width.saturating_sub(inner.width));
-    let top = even(to.size.height.saturating_sub(inner.height));
-    // SAFETY: planes of `from` hold `stride * height` bytes each for the size and layout that the scaler was made for;
-    // `inner` at (`left`, `top`) lies inside of `to`.
-    unsafe { scaler.convert(data.as_ptr(), strides.as_ptr(), to, (left, top)) };
+    let left = even(to.size.width.saturating_sub(small.size.width));
+    let top = even(to.size.height.saturating_sub(small.size.height));
+    for (i, (from, plane)) in small.planes.iter().zip(&mut to.planes).enumerate() {
+        plane.data.fill(if i == 0 { black } else { 128 });
+        let (sx, sy) = to.format.subsampling(i);
+        for y in 0..from.height {
+            plane.row_mut((top >> sy) + y)[left >> sx..][..from.width].copy_from_slice(from.row(y));
+        }
+    }
 }
 
 fn coefficients(color: Color) -> i32 {
@@ -150,6 +167,7 @@ mod tests {
         let lit: Vec<usize> = (0..640).filter(|x| row[*x] > 100).collect();
         assert_eq!((lit.first(), lit.last(), lit.len()), (Some(&218), Some(&419), 202));
         assert_eq!((row[0], row[639]), (16, 16));
+        assert!(fitted.planes[1..].iter().all(|plane| plane.row(90).iter().all(|v| *v == 128)));
     }
 
     #[test]

@@ -118,7 +118,7 @@ impl Copier {
             let (data, strides) = (av.data.as_ptr().cast(), av.linesize.as_ptr());
             // SAFETY: the planes belong to the decoder's frame, of the kind that the scaler was made for; `to` has
             // its size.
-            unsafe { self.scaler.insert(scaler).convert(data, strides, &mut to, (0, 0)) };
+            unsafe { self.scaler.insert(scaler).convert(data, strides, &mut to) };
         } else {
             copy_planes(av, &mut to)?;
         }

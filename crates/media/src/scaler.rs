@@ -69,28 +69,25 @@ impl Scaler {
         self.from == from
     }
 
-    /// Converts a picture into `to`, with its upper left corner at luma sample (`left`, `top`).
+    /// Converts a picture into the whole of `to`.
     ///
     /// # Safety
-    /// `data` and `strides` are the planes of a picture of the kind that this was made for. The kind that it was made
-    /// to has the layout of `to`, and its size lies inside of that of `to` at (`left`, `top`).
+    /// `data` and `strides` are the planes of a picture of the kind that this was made for; `to` is of the kind that it
+    /// was made to.
     pub(crate) unsafe fn convert(
         &mut self,
         data: *const *const u8,
         strides: *const i32,
         to: &mut Frame,
-        (left, top): (usize, usize),
     ) {
-        let format = to.format;
         let mut target = [ptr::null_mut(); 4];
         let mut target_strides = [0i32; 4];
         for (i, plane) in to.planes.iter_mut().enumerate().take(4) {
-            let (sx, sy) = format.subsampling(i);
-            let start = (top >> sy) * plane.stride + (left >> sx);
-            target[i] = plane.data[start..].as_mut_ptr();
+            target[i] = plane.data.as_mut_ptr();
             target_strides[i] = plane.stride as i32;
         }
-        // SAFETY: the caller's promise; each plane of `to` holds `stride * height` bytes.
+        // SAFETY: the caller's promise; each plane of `to` holds `stride * height` bytes, rows are padded to
+        // vectors of 32 bytes, and memory goes on after the last one (`domain::Frame::new`).
         unsafe {
             ff::sws_scale(
                 self.context,
