@@ -3,6 +3,7 @@
 //! The broadcast outlives its publisher and its child. A publisher may come back for a while; a child that dies is
 //! followed by another one that goes on where it left off, and what it should have sent meanwhile is a slate.
 
+mod consent;
 mod covering;
 mod publisher;
 mod told;
@@ -18,25 +19,33 @@ use pipeline::live::LiveEncoding;
 use pipeline::live::wire::{Header, ToChild};
 use rtmp::{AudioMessage, Rejection, VideoMessage};
 use store::{
-    ChannelFence, Claimed, Ingest, Objects, Orders, Recorded, RecordingPolicy, RecordingState,
-    Session, Store, recording_folder,
+    ChannelFence, Claimed, Ingest, Objects, Orders, Protection, Recorded, RecordingPolicy,
+    RecordingState, Session, Store, recording_folder,
 };
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
 use crate::child::{Child, Spawn};
 use crate::hls::{self, Duration90k, Playlist};
 use crate::origin::{Origin, WAITING_LIMIT};
 use crate::recorder::{Progress, Recorder};
+use consent::Consent;
 use covering::hear;
 use publisher::receive;
+use told::Clerk;
 
 /// Longest part, and longest segment, in ticks of 1/90000 s: parts are about a third of a second whatever the frame
 /// rate is, segments two.
 const PART_TARGET: Duration90k = Duration90k(31_500);
 const SEGMENT_TARGET: Duration90k = Duration90k(189_000);
-/// How often the database is asked who may be seen. What it says is followed at once.
-const CONSENT_EVERY: Duration = Duration::from_millis(400);
+/// What counts segments and discontinuities that a server before this one may have sent: no fewer than it did, as there
+/// is a segment every two seconds, and a discontinuity when the first publisher comes.
+const SHORTEST_SEGMENT: u64 = 1;
+const CHANGES: u64 = 10;
+/// How often a channel looks after its child, its publisher and its recording.
+const LOOK_EVERY: Duration = Duration::from_millis(400);
+/// How long the store of recordings may take to say what is there of a session.
+const OPEN_WITHIN: Duration = Duration::from_secs(5);
 /// A publisher that sends no picture for this long is starved. As long as it sends anything, sound alone too, it stays:
 /// viewers see the slate, and pictures may come back.
 const STARVED: Duration = Duration::from_secs(3);
@@ -107,6 +116,8 @@ pub(crate) struct Channel {
     reconnect: Duration,
     max_frame_rate: u32,
     orders: Orders,
+    consent: Consent,
+    clerk: Clerk,
     origin: Arc<Origin>,
     recorder: Option<Recorder>,
     /// When the broadcast began, by both clocks.
@@ -132,8 +143,8 @@ pub(crate) struct Channel {
     /// Until when a publisher may come back; `None`: none came yet.
     gone: Option<Instant>,
     ingest: Ingest,
+    protection: Protection,
     keep: Vec<KeepSpec>,
-    asked: Instant,
     running: bool,
     recording: RecordingState,
 }
@@ -152,37 +163,34 @@ impl Channel {
     /// Starts the task of a channel that was claimed. If its session is to be ended, that is all it does.
     ///
     /// # Errors
-    /// When the recording's folder cannot be read.
-    pub(crate) async fn start(shared: Shared, claimed: Claimed) -> Result<Handle, store::Error> {
+    /// None, as the targets are.
+    pub(crate) fn start(shared: Shared, claimed: Claimed) -> Result<Handle, store::Error> {
         let Claimed { fence, channel, session } = claimed;
         let now = Timestamp::now();
-        let settings = hls::Settings::new(SEGMENT_TARGET, PART_TARGET);
-        // Who takes over numbers segments from 0 again: caches keep what is under a name for ever.
-        let playlist = Playlist::new(settings, &format!("{}-", fence.claim))
-            .map_err(|_| store::Error::Invalid { what: "playlist", why: "has unusable targets" })?;
-        let origin = Arc::new(Origin::new(playlist, WAITING_LIMIT));
-        let records = channel.policy.recording != RecordingPolicy::None;
-        let recorder = if records {
-            let folder =
-                recording_folder(&session.owner, session.id, session.started_at).parse()?;
-            Some(Recorder::open(shared.objects.clone(), folder).await?)
-        } else {
-            None
-        };
         // A session that another server began goes on by the same clock.
         let elapsed = now.duration_since(session.started_at).max(SignedDuration::ZERO);
         let elapsed = Duration::try_from(elapsed).unwrap_or_default();
+        let settings = hls::Settings::new(SEGMENT_TARGET, PART_TARGET);
+        // Caches keep what is under a name for ever, and who takes over makes another segment of the same number.
+        let playlist = Playlist::new(settings, &format!("{}-", fence.claim))
+            .map_err(|_| store::Error::Invalid { what: "playlist", why: "has unusable targets" })?
+            .behind(elapsed.as_secs() / SHORTEST_SEGMENT, fence.claim.unsigned_abs() * CHANGES);
+        let origin = Arc::new(Origin::new(playlist, WAITING_LIMIT));
         let (commands, received) = mpsc::channel(32);
         let instant = Instant::now();
         let is_ending = channel.is_ending();
-        let task = Self {
+        let (store, owner) = (shared.store.clone(), session.owner.clone());
+        let collection = channel.collection.clone();
+        let mut task = Self {
+            consent: Consent::ask(store.clone(), fence.channel, owner, collection),
+            clerk: Clerk::new(store, fence),
             fence,
             session: session.clone(),
             reconnect: Duration::from_secs(channel.policy.reconnect_seconds.into()),
             max_frame_rate: channel.policy.max_frame_rate,
             orders: channel.orders(),
             origin: Arc::clone(&origin),
-            recorder,
+            recorder: None,
             began: instant.checked_sub(elapsed).unwrap_or(instant),
             began_at: now - SignedDuration::try_from(elapsed).unwrap_or_default(),
             child: None,
@@ -199,70 +207,102 @@ impl Channel {
             skipping: true,
             gone: (channel.ingest == Ingest::Reconnecting).then_some(instant),
             ingest: channel.ingest,
+            protection: channel.protection,
             keep: Vec::new(),
-            asked: instant,
             running: false,
             recording: session.recording.clone(),
             shared,
         };
-        if is_ending {
-            tokio::spawn(task.end(Over::Stopped));
-        } else {
-            tokio::spawn(task.run(received));
-        }
+        let records = channel.policy.recording != RecordingPolicy::None;
+        tokio::spawn(async move {
+            if records {
+                task.open_recorder().await;
+            }
+            if is_ending { task.end(Over::Stopped).await } else { task.run(received).await }
+        });
         Ok(Handle { fence, session, origin, commands })
     }
 
+    /// Goes on behind what is recorded of the session already.
+    async fn open_recorder(&mut self) {
+        let Session { owner, id, started_at, .. } = &self.session;
+        let opened = async {
+            let folder = recording_folder(owner, *id, *started_at).parse()?;
+            Recorder::open(self.shared.objects.clone(), folder).await
+        };
+        let reason = match timeout(OPEN_WITHIN, opened).await {
+            Ok(Ok(recorder)) => return self.recorder = Some(recorder),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "the store of recordings does not answer".to_owned(),
+        };
+        self.recording_failed(reason);
+    }
+
     async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
-        let mut consent = interval(CONSENT_EVERY);
-        consent.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut look = interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let over = loop {
             let again_at = self.again_at;
+            // Nothing in here waits for the database, nor for the objects.
             tokio::select! {
                 command = commands.recv() => match command {
-                    Some(command) => if let Some(over) = self.take(command).await { break over },
+                    Some(command) => if let Some(over) = self.take(command) { break over },
                     None => break Over::Lost,
                 },
                 media = receive(&mut self.publisher) => match media {
-                    Some(media) => self.media(media).await,
-                    None => self.gone().await,
+                    Some(media) => self.media(media),
+                    None => self.gone(),
                 },
                 heard = hear(&mut self.child) => match heard {
-                    Some((message, bytes)) => self.heard(message, bytes).await,
+                    Some((message, bytes)) => self.heard(message, bytes),
                     None => self.child_died().await,
                 },
+                people = self.consent.changed() => match people {
+                    Some(people) => self.show(people),
+                    None => break Over::Lost,
+                },
                 () = sleep_until(again_at), if self.child.is_none() => self.start_child(),
-                _ = consent.tick() => if let Some(over) = self.look_after().await { break over },
+                _ = look.tick() => if let Some(over) = self.look_after().await { break over },
             }
         };
         self.end(over).await;
     }
 
-    async fn take(&mut self, command: Command) -> Option<Over> {
+    fn take(&mut self, command: Command) -> Option<Over> {
         match command {
             Command::Publish { admission, reply } => {
                 // If nobody hears that they are let in, they are gone again.
-                let _ = reply.send(self.admit(admission).await);
+                let _ = reply.send(self.admit(admission));
             }
-            Command::Orders(orders) => self.follow(orders).await,
+            Command::Orders(orders) => self.follow(orders),
             Command::Stop => return Some(Over::Stopped),
             Command::Lost => return Some(Over::Lost),
         }
         None
     }
 
-    async fn follow(&mut self, orders: Orders) {
+    fn follow(&mut self, orders: Orders) {
         let before = std::mem::replace(&mut self.orders, orders);
         if before.cover_all != self.orders.cover_all {
             self.say(ToChild::CoverAll { on: self.orders.cover_all }, Bytes::new());
         }
         if before.collection != self.orders.collection {
-            self.ask_consent().await;
+            self.consent.of(self.orders.collection.clone());
         }
         let admission = self.orders.admission;
         if self.publisher.as_ref().is_some_and(|publisher| publisher.admission < admission) {
-            self.gone().await;
+            self.gone();
         }
+    }
+
+    /// These may be seen from now on, and nobody else.
+    fn show(&mut self, people: Vec<KeepSpec>) {
+        self.keep = people;
+        let ids: Vec<String> = self.keep.iter().map(|person| person.name.clone()).collect();
+        if let Some(recorder) = &mut self.recorder {
+            recorder.people(&ids);
+        }
+        self.say(ToChild::Keep { keep: self.keep.clone() }, Bytes::new());
     }
 
     fn say(&self, message: ToChild, bytes: Bytes) {
@@ -274,32 +314,35 @@ impl Channel {
 
     /// What is looked after a few times a second.
     async fn look_after(&mut self) -> Option<Over> {
-        self.ask_consent().await;
+        self.catch_up();
         self.watch_child().await;
-        self.watch_recorder().await;
+        self.watch_recorder();
         let now = Instant::now();
         if self.ingest == Ingest::Connected
             && self.publisher.as_ref().is_some_and(|p| now - p.last_picture > STARVED)
         {
-            self.set_ingest(Ingest::Starved).await;
+            self.set_ingest(Ingest::Starved);
         }
         let over = self.gone.is_some_and(|since| now - since > self.reconnect);
         (over && self.publisher.is_none()).then_some(Over::PublisherGone)
     }
 
-    async fn watch_recorder(&mut self) {
+    fn watch_recorder(&mut self) {
         let Some(recorder) = &self.recorder else { return };
-        let progress = recorder.progress();
-        let recorded = counted(&progress);
+        let (recorded, failed) = (counted(&recorder.progress()), recorder.failed());
         if recorded != self.session.recorded {
-            let told = self.shared.store.set_recorded(&self.fence, &recorded).await;
-            self.session.recorded = if told.is_ok() { recorded } else { return };
+            self.set_recorded(recorded);
         }
-        if let Some(reason) = self.recorder.as_ref().and_then(Recorder::failed) {
-            tracing::error!(channel = %self.fence.channel, reason, "the recording failed");
-            self.recorder = None;
-            self.set_recording(RecordingState::Failed { reason }).await;
+        if let Some(reason) = failed {
+            self.recording_failed(reason);
         }
+    }
+
+    /// The broadcast goes on without.
+    fn recording_failed(&mut self, reason: String) {
+        tracing::error!(channel = %self.fence.channel, reason, "the recording failed");
+        self.recorder = None;
+        self.set_recording(RecordingState::Failed { reason });
     }
 
     /// Ends the broadcast, and the session unless another server has it.
@@ -315,34 +358,35 @@ impl Channel {
         if over == Over::Lost {
             return;
         }
-        let recorded = match self.recorder.take() {
-            Some(recorder) => Some(recorder.finish().await),
-            None => None,
-        };
-        self.finish(over, recorded).await;
-    }
-
-    /// Says that the session is over. When that fails, it is done again by whoever claims the channel next.
-    async fn finish(&mut self, over: Over, recorded: Option<Progress>) {
-        let (store, now) = (&self.shared.store, Timestamp::now());
-        let channel = self.fence.channel;
-        if over == Over::PublisherGone {
-            let stopped = store.stop_live(&self.session.owner, channel, "live", now).await;
-            self.note("stop", stopped.map(|_| ()));
-        }
-        if let Some(progress) = recorded {
-            let told = store.set_recorded(&self.fence, &counted(&progress)).await;
-            self.note("recorded", told);
+        if let Some(recorder) = self.recorder.take() {
+            let progress = recorder.finish().await;
+            self.set_recorded(counted(&progress));
             if let Some(reason) = progress.failed {
-                let failed = RecordingState::Failed { reason };
-                self.note("recording", store.set_recording(&self.fence, &failed, now).await);
+                self.set_recording(RecordingState::Failed { reason });
             }
         }
-        let finished = store.finish_recording(&self.fence, now).await;
-        self.note("recording", finished.map(|_| ()));
-        let stopped = self.shared.store.channel_stopped(&self.fence, now).await;
-        self.note("stopped", stopped);
+        self.clerk.finish().await;
+        let done = close(&self.shared.store, &self.fence, &self.session, over).await;
+        if let Err(error) = done {
+            // It is done again by whoever claims the channel next.
+            tracing::warn!(channel = %self.fence.channel, %error, "the session is not over yet");
+        }
     }
+}
+
+/// Says that the session is over.
+async fn close(
+    store: &Store,
+    fence: &ChannelFence,
+    session: &Session,
+    over: Over,
+) -> Result<(), store::Error> {
+    let now = Timestamp::now();
+    if over == Over::PublisherGone {
+        store.stop_live(&session.owner, fence.channel, "live", now).await?;
+    }
+    store.finish_recording(fence, now).await?;
+    store.channel_stopped(fence, now).await
 }
 
 fn counted(progress: &Progress) -> Recorded {

@@ -125,7 +125,7 @@ impl Desk {
         if free > 0 {
             for claimed in store.claim_channels(self.server, LEASE, now, free).await? {
                 let id = claimed.channel.id;
-                let handle = Channel::start(self.shared.clone(), claimed).await?;
+                let handle = Channel::start(self.shared.clone(), claimed)?;
                 let (session, origin) = (&handle.session, Arc::clone(&handle.origin));
                 self.show(session.id, Watched { origin, playback: session.playback });
                 lock(&self.running).insert(id, handle);

@@ -6,7 +6,7 @@
 //!
 //! There is one rendition, with picture and sound in the same fragments. A segment is one group of
 //! pictures; it is complete when it is as long as the segment target, and its bytes are those of
-//! its parts. Numbers of segments (media sequence numbers) begin at 0 and never go back.
+//! its parts. Numbers of segments (media sequence numbers) never go back.
 
 mod duration;
 mod error;
@@ -157,6 +157,15 @@ impl Playlist {
             bytes: 0,
             ended: false,
         })
+    }
+
+    /// Goes on behind a playlist that another server had: as if so many segments and discontinuities had come and gone.
+    /// More than there were are fine (sections 4.4.3.2 and 4.4.3.3), fewer are not.
+    #[must_use]
+    pub fn behind(mut self, segments: u64, discontinuities: u64) -> Self {
+        self.first += segments;
+        self.discontinuity_sequence += discontinuities;
+        self
     }
 
     /// Says what parts are from here on, for [`Playlist::multivariant`].

@@ -10,7 +10,8 @@ use ffmpeg_sys_the_third as ff;
 
 use crate::MediaError;
 
-/// Error-level messages logged by FFmpeg's video decoders since the process started.
+/// What FFmpeg's video decoders have complained of since the process started: what they log as errors, and that they
+/// made up a part of a picture.
 static COMPLAINTS: AtomicU64 = AtomicU64::new(0);
 
 /// Makes FFmpeg silent on stderr and counts what its decoders complain about. Called by everything
@@ -22,15 +23,22 @@ pub fn init() {
     ONCE.call_once(|| unsafe { ff::av_log_set_callback(Some(on_log)) });
 }
 
+/// How a decoder says, as mere information, that it made up a part of a picture. It marks the picture too, but with
+/// threads that decode a picture each the mark may be lost (FFmpeg 5.1): the one who hands the picture out has copied
+/// its properties before the one who decodes it is done.
+const CONCEALING: &[u8] = b"concealing ";
+
 /// Called by FFmpeg from any of its threads. The text is not formatted: file names and metadata of
 /// strangers' videos stay out of our logs.
 unsafe extern "C" fn on_log(
     context: *mut c_void,
     level: c_int,
-    _format: *const c_char,
+    format: *const c_char,
     _args: *mut ff::__va_list_tag,
 ) {
-    if level > ff::AV_LOG_ERROR as c_int || context.is_null() {
+    // SAFETY: FFmpeg's contract for av_log is that the format is a NUL-terminated string.
+    let is_concealing = || unsafe { CStr::from_ptr(format) }.to_bytes().starts_with(CONCEALING);
+    if context.is_null() || (level > ff::AV_LOG_ERROR as c_int && !is_concealing()) {
         return;
     }
     // SAFETY: FFmpeg's contract for av_log is that a non-null context points to a struct whose

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use pipeline::live::wire::{self, FromChild, Header, Part, ToChild};
 use pipeline::live::{LiveSpec, Resume};
 use store::Protection;
@@ -68,16 +68,16 @@ impl Channel {
         self.died = if lived { 0 } else { self.died.saturating_add(1) };
         self.again_at = Instant::now() + wait.min(LONGEST_AGAIN);
         tracing::warn!(channel = %self.fence.channel, died = self.died, "a live child died");
-        self.set_protection(Protection::Blocked("child".to_owned())).await;
+        self.set_protection(Protection::Blocked("child".to_owned()));
     }
 
-    pub(super) async fn heard(&mut self, message: FromChild, bytes: Bytes) {
+    pub(super) fn heard(&mut self, message: FromChild, bytes: Bytes) {
         self.heard = Instant::now();
         match message {
-            FromChild::Ready => self.ready().await,
+            FromChild::Ready => self.ready(),
             FromChild::Header(header) => self.take_header(header, bytes),
             FromChild::Part(part) => self.take_part(part, bytes),
-            FromChild::Protection(protection) => self.set_protection(stored(protection)).await,
+            FromChild::Protection(protection) => self.set_protection(stored(protection)),
             FromChild::Pace(_) => {}
             FromChild::Failed { message } => {
                 tracing::error!(channel = %self.fence.channel, message, "a live child failed");
@@ -85,16 +85,10 @@ impl Channel {
         }
     }
 
-    pub(super) async fn ready(&mut self) {
-        self.set_protection(Protection::Ok).await;
-        if self.running {
-            return;
-        }
-        let now = Timestamp::now();
-        match self.shared.store.channel_running(&self.fence, now).await {
-            Ok(_) => self.running = true,
-            // Stopped or lost meanwhile: the next beat says so.
-            Err(error) => tracing::warn!(channel = %self.fence.channel, %error, "not running"),
+    fn ready(&mut self) {
+        self.set_protection(Protection::Ok);
+        if !self.running {
+            self.tell_running();
         }
     }
 

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use jiff::Timestamp;
 use pipeline::live::wire::ToChild;
 use rtmp::{AudioMessage, Rejection, VideoMessage};
 use store::{Ingest, RecordingState};
@@ -19,15 +18,15 @@ const REJECTED_EVERY: Duration = Duration::from_secs(10);
 const MEDIA: usize = 16;
 
 impl Channel {
-    pub(super) async fn admit(&mut self, admission: i64) -> Result<Admitted, Rejection> {
+    pub(super) fn admit(&mut self, admission: i64) -> Result<Admitted, Rejection> {
         if admission < self.orders.admission {
             return Err(Rejection::WrongKey);
         }
         match &self.publisher {
             // It is gone, and was not missed yet.
-            Some(publisher) if publisher.media.is_closed() => self.gone().await,
+            Some(publisher) if publisher.media.is_closed() => self.gone(),
             Some(_) => {
-                self.tell_rejected(&Rejection::Busy).await;
+                self.turned_away(&Rejection::Busy);
                 return Err(Rejection::Busy);
             }
             None => {}
@@ -36,35 +35,33 @@ impl Channel {
         self.publisher = Some(Publisher { admission, media, last_picture: Instant::now() });
         (self.video_config, self.sound_config, self.skipping) = (None, None, true);
         self.gone = None;
-        self.set_ingest(Ingest::Connected).await;
+        self.set_ingest(Ingest::Connected);
         if self.recorder.is_some() && self.recording == RecordingState::Waiting {
-            self.set_recording(RecordingState::Recording).await;
+            self.set_recording(RecordingState::Recording);
         }
         Ok(admitted)
     }
 
     /// The publisher is gone, or cut off.
-    pub(super) async fn gone(&mut self) {
+    pub(super) fn gone(&mut self) {
         self.publisher = None;
         self.say(ToChild::Away, Bytes::new());
         self.gone = Some(Instant::now());
-        self.set_ingest(Ingest::Reconnecting).await;
+        self.set_ingest(Ingest::Reconnecting);
     }
 
     /// Somebody with the right key was sent away while another one publishes, who goes on.
-    pub(super) async fn tell_rejected(&mut self, why: &Rejection) {
+    fn turned_away(&mut self, why: &Rejection) {
         let now = Instant::now();
         if self.rejected.is_some_and(|at| now - at < REJECTED_EVERY) {
             return;
         }
         self.rejected = Some(now);
-        let rejected = Ingest::Rejected(why.to_string());
-        let told = self.shared.store.set_ingest(&self.fence, &rejected, Timestamp::now()).await;
-        self.note("ingest", told);
+        self.tell_rejected(why.to_string());
     }
 
     /// Passes on what the publisher sent. What the child does not take is left out up to the next key frame.
-    pub(super) async fn media(&mut self, media: Media) {
+    pub(super) fn media(&mut self, media: Media) {
         match media {
             Media::Video { message: VideoMessage::Config { avcc }, frame_rate } => {
                 self.video_config = Some((avcc.clone(), frame_rate));
@@ -79,7 +76,7 @@ impl Channel {
                     publisher.last_picture = Instant::now();
                 }
                 if self.ingest == Ingest::Starved {
-                    self.set_ingest(Ingest::Connected).await;
+                    self.set_ingest(Ingest::Connected);
                 }
                 let Some(child) = &self.child else { return };
                 if keyframe && child.is_ready() {
