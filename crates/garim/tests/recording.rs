@@ -268,7 +268,6 @@ fn a_recording_whose_worker_is_killed_is_finished_by_another_and_published_once(
     let first = Worker::start(&s, "first");
     let video = live.stop().to_string();
     let jobs = format!("/v1/jobs?video={video}");
-    service.wait(&jobs, |jobs| jobs["items"][0]["state"]["phase"] == "analyse");
     let child = until(|| match children(first.id())[..] {
         [child] => Ok(child),
         ref others => Err(format!("children {others:?}")),
