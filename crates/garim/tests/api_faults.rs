@@ -5,27 +5,22 @@
 
 #[path = "support/live.rs"]
 mod live;
+#[path = "support/mounts.rs"]
+mod mounts;
 #[path = "support/server.rs"]
 mod server;
 mod support;
 
 use std::net::TcpListener;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
 
 use jiff::{SignedDuration, Timestamp};
 use live::{HER_FACE, HIS_FACE, Service, header, receive, two_people, until, until_gone};
+use mounts::{among_own_mounts, mount, noise};
 use serde_json::{Value, json};
 use server::Server;
 use store::{KeySource, Location, Store};
 use support::Scratch;
-
-/// Bytes that no disk stores in less room.
-fn noise(length: usize) -> Vec<u8> {
-    (0..length as u64).map(|i| (i.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8).collect()
-}
 
 fn id(upload: &str) -> &str {
     upload.rsplit('/').next().unwrap()
@@ -230,43 +225,6 @@ fn a_server_without_its_objects_is_not_ready_and_says_why_in_its_log() {
     std::fs::rename(&away, &there).unwrap();
     ready(200);
     service.server.wait_for("objects: ");
-}
-
-/// Whether this runs among mounts of its own, which go away with it however it ends. In the run that was asked for:
-/// starts test `name` there, waits for it, and gives `false`.
-fn among_own_mounts(name: &str) -> bool {
-    const INSIDE: &str = "GARIM_TEST_OWN_MOUNTS";
-    if std::env::var_os(INSIDE).is_some() {
-        return true;
-    }
-    let unshare = || {
-        let mut command = Command::new("unshare");
-        let is_root = std::fs::metadata("/proc/self").unwrap().uid() == 0;
-        command.args(if is_root { &["--mount"][..] } else { &["--mount", "--map-root-user"] });
-        command
-    };
-    if !unshare().arg("true").status().is_ok_and(|status| status.success()) {
-        let required = std::env::var_os("GARIM_TEST_REQUIRED").is_some();
-        assert!(
-            !required,
-            "this machine makes no mount namespaces, and GARIM_TEST_REQUIRED is set"
-        );
-        eprintln!("SKIPPED: this machine makes no mount namespaces");
-        return false;
-    }
-    let exe = std::env::current_exe().unwrap();
-    let status =
-        unshare().arg(exe).args(["--exact", name, "--nocapture"]).env(INSIDE, "1").status();
-    assert!(status.unwrap().success(), "{name} failed among mounts of its own");
-    false
-}
-
-/// Mounts a disk of this size at `folder`, or changes how it is mounted.
-fn mount(options: &str, folder: &Path) {
-    std::fs::create_dir_all(folder).unwrap();
-    let mut mount = Command::new("mount");
-    mount.args(["-t", "tmpfs", "-o", options, "none"]).arg(folder);
-    assert!(mount.status().unwrap().success(), "mount -o {options}");
 }
 
 #[test]

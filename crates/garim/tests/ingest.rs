@@ -1,4 +1,5 @@
-//! What strangers, and publishers that go too far, do to the sockets of a real server, while somebody else is live.
+//! What strangers, publishers and viewers that go too far do to the sockets of a real server, while somebody else is
+//! live.
 
 #![allow(clippy::unwrap_used)] // In helpers of tests too: a panic is a failure with a place.
 
@@ -15,6 +16,8 @@ mod server;
 mod support;
 
 use std::fs::{read_dir, read_to_string, write};
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -320,6 +323,95 @@ fn a_second_publisher_is_told_of_now_and_then() {
     assert_eq!(shown["ingest"]["state"], "connected", "{shown:#}");
     let event = service.event("ingest.rejected");
     assert!(event["reason"].as_str().unwrap().contains("already"), "{event:#}");
+}
+
+#[test]
+fn a_publisher_whose_codec_is_not_taken_is_told_of() {
+    // FLV E.4.2.1, and the enhanced header of E-RTMP.
+    let codecs = [
+        ("HEVC", message(VIDEO, b"\x90hvc1\x01\x01\x60\0\0")),
+        ("MP3", message(AUDIO, b"\x2f\xff\xfb\x90\0")),
+    ];
+    for (codec, bytes) in codecs {
+        let s = Scratch::new();
+        let service = Service::start(&s, LIVE);
+        let channel = Channel::start(&service, "admin");
+        let stranger = Stranger::come(&channel.address);
+        let (_, said) = stranger.send(&[publishing(&channel.key), bytes].concat());
+        assert!(said.contains("NetStream.Publish.Rejected") && said.contains(codec), "{said:?}");
+        until(|| match channel.told(&service.server) {
+            told if told == ["connected", "rejected", "disconnected"] => Ok(()),
+            told => Err(format!("{codec}: {told:?}")),
+        });
+        let event = service.event("ingest.rejected");
+        let reason = event["reason"].as_str().unwrap();
+        assert!(reason.starts_with(codec) && reason.contains("set the encoder to"), "{event:#}");
+    }
+}
+
+/// A viewer who asks for all of this in one go, and does what viewers should not.
+fn viewer(address: SocketAddr, paths: &[String]) -> TcpStream {
+    let mut socket = TcpStream::connect(address).unwrap();
+    let ask = |path: &String| format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
+    // One that goes away is not told that it does not matter.
+    let _ = socket.write_all(paths.iter().map(ask).collect::<String>().as_bytes());
+    socket
+}
+
+#[test]
+fn viewers_who_do_not_read_or_go_away_harm_nobody() {
+    let s = Scratch::new();
+    let rate = "-b:v 3M -minrate 3M -maxrate 3M -bufsize 1M";
+    make_clip(&s, "color=gray:size=640x360:rate=25,noise=alls=100:allf=t+u", rate);
+    let service = Service::start(&s, LIVE);
+    let server = &service.server;
+    let channel = Channel::start(&service, "admin");
+    let _publisher = Publisher::start(&s, &channel.url);
+    channel.until_connected(server);
+    channel.until_more(server, 3);
+    let playlist = server.get(&channel.playlist).is(200).body;
+    let folder = channel.playlist.strip_suffix("media.m3u8").unwrap();
+    let segments = playlist.lines().filter(|line| !line.starts_with('#') && line.contains("seg"));
+    let segments: Vec<String> = segments.map(|name| format!("{folder}{name}")).collect();
+    let size = service.fetch(segments.last().unwrap(), None).1.len();
+    assert!(size > 300_000, "a segment of {size} bytes fits what is between a server and a viewer");
+    let next = format!("{}?_HLS_msn={}", channel.playlist, channel.segments(server) + 1);
+    let (growth, files) = (Growth::of(server.id()), open_files(server.id()));
+
+    let all = segments.iter().cycle().take(40).cloned().collect::<Vec<_>>();
+    let idle: Vec<TcpStream> = (0..150)
+        .map(|n| match n % 3 {
+            // Twelve megabytes that are never read.
+            0 => viewer(server.address, &all),
+            // Who waits for what is to come, and does not read it either.
+            1 => viewer(server.address, std::slice::from_ref(&next)),
+            _ => viewer(server.address, &[next.clone(), segments[0].clone()]),
+        })
+        .collect();
+    let (mut parts, mut gone) = (0, 0);
+    let mut longest = Duration::ZERO;
+    let end = channel.segments(server) + 3;
+    while channel.segments(server) < end {
+        // As many go away in the middle of an answer as there are parts.
+        drop(viewer(server.address, &[segments[0].clone(), next.clone()]));
+        gone += 1;
+        let began = Instant::now();
+        let ask = format!("{}?_HLS_msn={}", channel.playlist, channel.segments(server));
+        assert_eq!(service.fetch(&ask, None).0, 200);
+        longest = longest.max(began.elapsed());
+        parts += 1;
+    }
+    let grown = growth.kib();
+    println!("{parts} times something new after {longest:?} at most; it grew by {grown} KiB");
+    println!("{gone} viewers were gone");
+    assert!(longest < Duration::from_secs(4), "a segment took {longest:?}");
+    assert!(grown < 64 << 10, "the server grew by {grown} KiB");
+    assert_eq!(channel.told(server), ["connected"]);
+    drop(idle);
+    until(|| match open_files(server.id()) {
+        n if n <= files => Ok(()),
+        n => Err(format!("{n} files are open, of {files} before")),
+    });
 }
 
 #[test]

@@ -84,8 +84,13 @@ pub(crate) enum Command {
 
 /// What a publisher sends.
 pub(crate) enum Media {
-    Video { message: VideoMessage, frame_rate: Option<f64> },
+    Video {
+        message: VideoMessage,
+        frame_rate: Option<f64>,
+    },
     Audio(AudioMessage),
+    /// It sends what is not taken, and was told so.
+    Refused(Rejection),
 }
 
 /// Leave to publish: what is sent goes here. Closed when the publisher is to be cut off; dropped when it is gone.

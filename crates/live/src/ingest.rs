@@ -149,7 +149,7 @@ async fn exchange(
                 n => connection.receive(&buffer[..n], began.elapsed())?,
             },
         }
-        while let Some(event) = connection.next_event()? {
+        while let Some(event) = event(connection, publishing.as_ref()).await? {
             let media = match event {
                 Event::Publish(publish) => {
                     publishing = ask(connection, began, desk, &publish).await;
@@ -182,6 +182,19 @@ async fn exchange(
             return Ok(());
         }
     }
+}
+
+/// What comes next of a connection. What is sent that is not taken, its channel is told of.
+async fn event(
+    connection: &mut Connection,
+    publishing: Option<&Admitted>,
+) -> Result<Option<Event>, rtmp::Error> {
+    let event = connection.next_event();
+    if let (Err(rtmp::Error::Refused(why)), Some(publishing)) = (&event, publishing) {
+        // A channel that does not listen cuts them off, whatever they send.
+        let _ = publishing.send(Media::Refused(why.clone())).await;
+    }
+    event
 }
 
 /// Asks whether somebody may publish, and tells them.

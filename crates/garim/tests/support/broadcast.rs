@@ -27,9 +27,19 @@ pub struct Publisher(Child);
 
 impl Publisher {
     pub fn start(s: &Scratch, url: &str) -> Self {
-        let args = format!("-v error -nostdin -re -stream_loop -1 -i {CLIP} -c copy -f flv {url}");
-        let mut command = s.command("ffmpeg", &args);
+        Self::of(s, &format!("-re -stream_loop -1 -i {CLIP}"), url)
+    }
+
+    /// Sends what `inputs` of ffmpeg are, as they are.
+    pub fn of(s: &Scratch, inputs: &str, url: &str) -> Self {
+        let mut command =
+            s.command("ffmpeg", &format!("-v error -nostdin {inputs} -c copy -f flv {url}"));
         Self(command.stdout(Stdio::null()).spawn().unwrap())
+    }
+
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.0.id()
     }
 }
 
@@ -63,15 +73,17 @@ pub struct Seen {
     pub published: bool,
     pub her: Sight,
     pub him: Sight,
+    /// Which of the spots are bright.
+    pub bright: Vec<bool>,
 }
 
-/// What can be seen of a face.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What can be seen of a face, least first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Sight {
-    Face,
+    Nothing,
     /// Something of it, or of another picture.
     Doubtful,
-    Nothing,
+    Face,
 }
 
 /// Somebody who watches a session, segment by segment.
@@ -88,6 +100,12 @@ pub struct Viewer<'a> {
     headers: BTreeMap<String, Vec<u8>>,
     /// Changes of the header, of all that was watched.
     pub discontinuities: usize,
+    /// How far to the right of where they are in the clip faces may be, besides.
+    pub moved: Vec<isize>,
+    /// Where something may light up.
+    pub spots: Vec<Rect>,
+    /// The segments that came since the test took them away, behind their header.
+    pub tape: Vec<u8>,
 }
 
 impl<'a> Viewer<'a> {
@@ -107,6 +125,9 @@ impl<'a> Viewer<'a> {
             ended: false,
             headers: BTreeMap::new(),
             discontinuities: 0,
+            moved: Vec::new(),
+            spots: Vec::new(),
+            tape: Vec::new(),
         }
     }
 
@@ -142,9 +163,14 @@ impl<'a> Viewer<'a> {
         if !self.headers.contains_key(header) {
             self.discontinuities += usize::from(!self.headers.is_empty());
             self.headers.insert(header.to_owned(), get(header));
+            self.tape.clear();
         }
-        let file = [self.headers[header].as_slice(), &get(name)].concat();
-        self.s.write("segment.mp4", file);
+        let media = get(name);
+        if self.tape.is_empty() {
+            self.tape.clone_from(&self.headers[header]);
+        }
+        self.tape.extend(&media);
+        self.s.write("segment.mp4", [self.headers[header].as_slice(), &media].concat());
         self.pictures_of("segment.mp4", at);
     }
 
@@ -158,18 +184,35 @@ impl<'a> Viewer<'a> {
         let each = jiff::SignedDuration::from_millis(2000 / pictures.len().max(1) as i64);
         for (n, picture) in (0..).zip(&pictures) {
             let is_clip = (picture.width, picture.height) == (640, 240);
-            let sight = |originals: &[Vec<f64>], face| {
-                if is_clip { sight(originals, picture, face) } else { Sight::Nothing }
+            let (her, him) = if is_clip {
+                (self.sight(&self.her, picture, HER_FACE), self.sight(&self.him, picture, HIS_FACE))
+            } else {
+                (Sight::Nothing, Sight::Nothing)
             };
-            let (her, him) = (sight(&self.her, HER_FACE), sight(&self.him, HIS_FACE));
-            self.pictures.push(Seen { at: at + each * n, published: is_clip, her, him });
+            let bright =
+                self.spots.iter().map(|spot| is_clip && is_bright(picture, *spot)).collect();
+            self.pictures.push(Seen { at: at + each * n, published: is_clip, her, him, bright });
         }
+    }
+
+    /// The most that is left of a face wherever it may be.
+    fn sight(&self, originals: &[Vec<f64>], picture: &Luma, face: Rect) -> Sight {
+        let places = [0].iter().chain(&self.moved);
+        let faces = places.map(|by| Rect { x: face.x.saturating_add_signed(*by), ..face });
+        faces.map(|face| sight(originals, picture, face)).max().unwrap()
     }
 
     /// How often she could be seen, which she never may.
     pub fn leaks(&self) -> usize {
         self.pictures.iter().filter(|seen| seen.her == Sight::Face).count()
     }
+}
+
+fn is_bright(picture: &Luma, spot: Rect) -> bool {
+    let rows = spot.y..spot.y + spot.height;
+    let row = |y: usize| &picture.data[y * picture.width + spot.x..][..spot.width];
+    let sum: usize = rows.flat_map(row).map(|pixel| usize::from(*pixel)).sum();
+    sum > 128 * spot.width * spot.height
 }
 
 /// What is left of a face that is in one of `originals`.

@@ -3,7 +3,8 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 pub const AUDIO: u8 = 8;
@@ -57,6 +58,81 @@ pub fn message(kind: u8, payload: &[u8]) -> Vec<u8> {
         bytes.extend(chunk);
     }
     bytes
+}
+
+/// The same, at a time in milliseconds (less than 2^24 - 1).
+fn message_at(ms: u32, kind: u8, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = message(kind, payload);
+    bytes[1..4].copy_from_slice(&ms.to_be_bytes()[1..]);
+    bytes
+}
+
+/// What an encoder sends, and when.
+#[derive(Clone)]
+pub struct Tag {
+    /// In milliseconds since it began to send.
+    pub due: u32,
+    /// What it says that the time is, in milliseconds.
+    pub ms: u32,
+    pub kind: u8,
+    pub payload: Vec<u8>,
+}
+
+impl Tag {
+    /// Whether it is a picture, and not how pictures are coded (FLV E.4.3).
+    pub fn is_picture(&self) -> bool {
+        self.kind == VIDEO && self.payload.get(1) == Some(&1)
+    }
+}
+
+/// The audio and video of an FLV file (FLV E.3).
+pub fn tags(file: &[u8]) -> Vec<Tag> {
+    let (mut tags, mut rest) = (Vec::new(), &file[13..]);
+    while let [kind, a, b, c, x, y, z, high, _, _, _, data @ ..] = rest {
+        let length = u32::from_be_bytes([0, *a, *b, *c]) as usize;
+        let ms = u32::from_be_bytes([*high, *x, *y, *z]);
+        if [AUDIO, VIDEO].contains(kind) {
+            tags.push(Tag { due: ms, ms, kind: *kind, payload: data[..length].to_vec() });
+        }
+        rest = &data[length + 4..];
+    }
+    tags
+}
+
+/// Somebody who sends tags in time, as an encoder does, and stays when they are sent; gone when dropped.
+pub struct Sender {
+    socket: TcpStream,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Sender {
+    pub fn start(url: &str, tags: Vec<Tag>) -> Self {
+        let (_, rest) = url.split_once("://").unwrap();
+        let parts: Vec<&str> = rest.split('/').collect();
+        let socket = TcpStream::connect(parts[0]).unwrap();
+        let mut sends = socket.try_clone().unwrap();
+        sends.write_all(&publishing(parts[2])).unwrap();
+        let thread = thread::spawn(move || {
+            let began = Instant::now();
+            for Tag { due, ms, kind, payload } in tags {
+                let due = Duration::from_millis(due.into());
+                thread::sleep(due.saturating_sub(began.elapsed()));
+                if sends.write_all(&message_at(ms, kind, &payload)).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { socket, thread: Some(thread) }
+    }
+}
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        let _ = self.socket.shutdown(Shutdown::Both);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
 }
 
 /// The header of the first chunk of a message (RTMP 5.3.1).

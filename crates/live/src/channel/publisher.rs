@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::{Admitted, Channel, Media, Publisher};
 
-/// That somebody wants to publish where another one does is told this often at most, however often they try.
+/// That somebody is rejected is told this often at most, however often they try.
 const REJECTED_EVERY: Duration = Duration::from_secs(10);
 /// What a publisher sent and was not looked at, at most: messages of 4 MiB ([`rtmp::Limits::media`]) or less. When there
 /// are as many, nothing is read from its socket.
@@ -50,7 +50,7 @@ impl Channel {
         self.set_ingest(Ingest::Reconnecting);
     }
 
-    /// Somebody with the right key was sent away while another one publishes, who goes on.
+    /// Somebody with the right key was sent away: for what they send, or because another one publishes, who goes on.
     fn turned_away(&mut self, why: &Rejection) {
         let now = Instant::now();
         if self.rejected.is_some_and(|at| now - at < REJECTED_EVERY) {
@@ -97,6 +97,7 @@ impl Channel {
             Media::Audio(AudioMessage::Frame { timestamp_ms, data }) => {
                 self.say(ToChild::Sound { ms: timestamp_ms }, data);
             }
+            Media::Refused(why) => self.turned_away(&why),
         }
     }
 }

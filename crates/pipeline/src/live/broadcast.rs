@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use domain::{Color, Frame, PersonIx, PixelFormat, Pts, Size, TimeBase};
 use media::{Encoded, Fragments, LiveSettings, SoundConfig, VideoEncoder, silence};
-use redact::{Cover, FramePlan, Painter, Policy, Reason, Redacted, Slate, slate};
+use redact::{Cover, FramePlan, Painter, Policy, Reason, Redacted, Seen, Slate, slate};
 
 use super::eyes::Event;
 use super::ladder::Level;
@@ -173,6 +173,10 @@ impl Broadcast {
                 let (size, policy) = (self.stage.format.size, self.policy);
                 let window = self.window.get_or_insert_with(|| Window::new(size, policy));
                 window.frame(frame.seq, frame.pts, seen, difference);
+                // Also of frames before, which were to be looked at with this one.
+                if seen == Seen::Damaged {
+                    self.trouble = Some((Why::Damaged, now + TROUBLE));
+                }
                 if doubt > 0 {
                     window.doubt(doubt);
                 }
@@ -199,6 +203,12 @@ impl Broadcast {
                     Publisher::Here | Publisher::Away => Publisher::Away,
                 };
                 self.stage.sound.clear();
+                // What was not seen with its look-ahead never is, and is not late either: another publisher's pictures
+                // say nothing of it.
+                let end = self.window.as_mut().map_or(0, Window::close);
+                let before = self.waiting.len();
+                self.waiting.retain(|frame| frame.seq < end);
+                self.pace.dropped += (before - self.waiting.len()) as u64;
             }
             Event::Keep(generation, people) => self.keep(generation, people),
             Event::CoverAll(on) => self.cover_all = on,
@@ -346,7 +356,7 @@ impl Broadcast {
         }
         // Detectors that are late, and not a publisher that sends nothing.
         let overdue = self.waiting.front().is_some_and(|f| f.pts.ticks < at - OVERDUE)
-            && self.window.as_ref().is_some_and(Window::is_waiting);
+            && self.window.as_ref().is_some_and(|window| window.is_late(at));
         if overdue && newest.is_none() && self.trouble.is_none_or(|(_, until)| until < now) {
             self.trouble = Some((Why::Overload, now + TROUBLE));
         }

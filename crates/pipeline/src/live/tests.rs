@@ -405,6 +405,18 @@ fn who_comes_back_goes_on_in_the_same_broadcast() {
 }
 
 #[test]
+fn who_comes_back_at_once_is_no_look_ahead_of_what_was_before_and_nothing_is_late() {
+    let mut studio = Studio::on_air();
+    studio.frames(60, |_| Fate::Seen);
+    studio.hear(Event::Away);
+    (0..15).for_each(|_| studio.tick());
+    assert_eq!(studio.broadcast.waiting(), 0, "what waits for its look-ahead is never shown");
+    studio.frames(90, |_| Fate::Seen);
+    let shown = studio.end();
+    assert_eq!((shown.uncovered(), shown.protection), (0, vec![]));
+}
+
+#[test]
 fn one_key_press_covers_everything_until_it_is_released() {
     let mut studio = Studio::on_air();
     studio.frames(60, |_| Fate::Seen);

@@ -115,12 +115,23 @@ impl Window {
         self.plans.clear();
     }
 
-    /// Nothing that comes has to do with what was: another publisher, or a pause. What was not planned never is.
+    /// Nothing that comes has to do with what was. What was not planned never is.
     pub(crate) fn clear(&mut self) {
         self.forget(self.frames.len());
         self.next = self.first;
         self.plans.clear();
         self.named.clear();
+    }
+
+    /// The publisher is gone: what could be planned by now can be taken, what could not never is. Gives the `seq` of the
+    /// first frame that never is.
+    pub(crate) fn close(&mut self) -> u64 {
+        self.plan();
+        let end = self.next;
+        self.forget(self.frames.len());
+        self.next = self.first;
+        self.named.clear();
+        end
     }
 
     /// The plan for frame `seq`, if it can be made. Plans are taken in order; those of frames before are gone.
@@ -134,9 +145,11 @@ impl Window {
         self.plans.front().is_some_and(|plan| plan.seq() == seq).then(|| self.plans.pop_front())?
     }
 
-    /// Whether a detector is still looking at a frame: nothing behind it can be planned.
-    pub(crate) fn is_waiting(&self) -> bool {
-        self.looks.iter().any(|look| look.pending)
+    /// Whether a detector is still looking at a frame that is due at `at`, in ticks, or was before: nothing behind it
+    /// can be planned.
+    pub(crate) fn is_late(&self, at: i64) -> bool {
+        let looked = self.looks.iter().zip(&self.frames);
+        looked.into_iter().any(|(look, frame)| look.pending && frame.pts.ticks <= at)
     }
 
     /// Plans all frames behind which enough was seen.
