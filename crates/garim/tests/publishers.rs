@@ -131,7 +131,7 @@ impl Show<'_> {
         name: &str,
         shape: Shape,
         publish: impl FnOnce(&Scratch, &str) -> P,
-        fault: Option<&dyn Fn(&mut Self, &P)>,
+        fault: Option<Fault<'_, Self, P>>,
     ) {
         let begun = std::time::Instant::now();
         self.viewer.tape.clear();
@@ -178,6 +178,9 @@ impl Show<'_> {
         assert!(off.iter().all(|off| off.abs() <= TOGETHER), "{name}: {off:?}");
     }
 }
+
+/// What happens to a publisher while it is watched.
+type Fault<'f, S, P> = &'f dyn Fn(&mut S, &P);
 
 /// How often the light of a shape went on.
 fn flashes(seen: &[Seen], shape: usize) -> usize {
