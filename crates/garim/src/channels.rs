@@ -1,20 +1,22 @@
 //! Runs live channels in the server: the sockets that publishers connect to, and the desk.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::thread::available_parallelism;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use axum_server::tls_rustls::RustlsConfig;
 use domain::{ServerId, Size};
 use jiff::Timestamp;
 use live::{Desk, Shared, Socket, Spawn};
-use pipeline::live::{LiveEncoding, LiveSpec};
+use pipeline::live::{Gauge, LiveEncoding, LiveSpec};
 use rustls::ServerConfig;
 use tokio::net::TcpListener;
+use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::child::{self, Task};
+use crate::child::{self, Ended, Task};
 use crate::config::Config;
 use crate::service::Service;
 
@@ -47,18 +49,39 @@ pub async fn bind(config: &mut Config, tls: Option<&RustlsConfig>) -> Result<Vec
     Ok(sockets)
 }
 
-/// What runs channels.
-pub fn desk(config: &Config, service: &Service) -> Desk {
-    let cores = available_parallelism().map_or(1, |cores| cores.get() as u32);
-    let slots = if config.live.slots == 0 { cores } else { config.live.slots };
+/// What runs channels: as many as the settings say, or as this machine is fast enough for.
+///
+/// # Errors
+/// When it cannot be tried how fast it is: no channel could run.
+pub async fn desk(config: &Config, service: &Service) -> Result<Desk> {
+    let usual = LiveEncoding::default();
+    let (slots, encoding) = match config.live.slots {
+        0 => try_out(usual).await.context("live channels cannot run on this machine")?,
+        slots => (slots, usual),
+    };
+    info!(slots, preset = encoding.preset, "live channels can run");
     let shared = Shared {
         store: service.store.clone(),
         objects: service.objects.clone(),
         spawn: Spawn { command: Arc::new(child::command), task: Arc::new(task) },
-        encoding: LiveEncoding::default(),
+        encoding,
         largest: LARGEST,
     };
-    Desk::new(shared, ServerId::new(Timestamp::now().as_millisecond()), slots)
+    Ok(Desk::new(shared, ServerId::new(Timestamp::now().as_millisecond()), slots))
+}
+
+/// How many channels the machine can run, and how it should compress their pictures.
+async fn try_out(usual: LiveEncoding) -> Result<(u32, LiveEncoding)> {
+    let cores = available_parallelism().map_or(1, |cores| cores.get() as u32);
+    let task = Task::Gauge(usual.clone());
+    let ended = spawn_blocking(move || child::run(&task, &AtomicBool::new(false), &mut |_| {}));
+    let gauge = match ended.await? {
+        Ok(result) => serde_json::from_value::<Gauge>(result)?,
+        Err(Ended::Failed(error) | Ended::Died(error)) => return Err(error),
+        Err(Ended::Interrupted) => bail!("it was interrupted"),
+    };
+    info!(cores = gauge.cores, "a live channel takes so much of a core");
+    Ok((gauge.channels(cores), gauge.encoding(usual)))
 }
 
 fn task(spec: &LiveSpec) -> Vec<u8> {

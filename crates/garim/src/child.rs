@@ -16,8 +16,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
-use pipeline::live::LiveSpec;
 use pipeline::live::wire::{self, FromChild};
+use pipeline::live::{LiveEncoding, LiveSpec};
 use pipeline::{
     EnrolSpec, Input, JobSpec, PartSpec, Phase, PhotoSearchSpec, Progress, RecordingSpec,
     RemuxSpec, RenderSpec, SearchSpec, TrackSpec, VerifySpec,
@@ -59,6 +59,8 @@ pub enum Task {
     Probe {
         input: Input,
     },
+    /// Tries how much of the machine a live channel takes.
+    Gauge(LiveEncoding),
     /// Covers a live channel. The only task that is told more, and says more than its result: what comes after
     /// it on the pipes is `pipeline::live::wire`.
     Live(LiveSpec),
@@ -309,6 +311,7 @@ fn work(task: &Task, tell: &mut dyn FnMut(Progress)) -> Result<serde_json::Value
         Task::SearchPhoto(spec) => serde_json::to_value(pipeline::search_photo(spec)?)?,
         Task::Remux(spec) => serde_json::to_value(pipeline::remux(spec, tell)?)?,
         Task::Recording(spec) => serde_json::to_value(pipeline::recording(spec, tell)?)?,
+        Task::Gauge(encoding) => serde_json::to_value(pipeline::live::gauge(encoding)?)?,
         Task::Live(_) => bail!("a live channel has no single result"),
         Task::Probe { input } => serde_json::to_value(media::probe(input.open()?)?)?,
         Task::Convert { input, output } => {

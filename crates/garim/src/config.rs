@@ -157,7 +157,7 @@ pub struct Live {
     pub rtmp_url: String,
     /// Channels that there may be, of all users and on all servers.
     pub channels: u32,
-    /// Channels that this server runs at once; 0: one for each core.
+    /// Channels that this server runs at once; 0: as many as it is found to be fast enough for when it starts.
     pub slots: u32,
     /// How long a start waits until its channel takes a publisher, and a stop until all is finished.
     pub wait: Duration,

@@ -6,6 +6,8 @@
 
 #![allow(clippy::unwrap_used)] // In helpers of tests too: a panic is a failure with a place.
 
+#[path = "support/broadcast.rs"]
+mod broadcast;
 #[path = "support/live.rs"]
 mod live;
 #[path = "support/server.rs"]
@@ -18,6 +20,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use broadcast::{Publisher, Seen, Sight, Viewer, make_clip, start};
+use jiff::SignedDuration;
 use live::{HER_FACE, HIS_FACE, Service, two_people, until};
 use serde_json::{Value, json};
 use support::{Scratch, tool};
@@ -190,11 +194,9 @@ fn half_uploaded(service: &Service) -> String {
     upload
 }
 
-#[test]
-fn postgres_that_is_away_for_a_while_loses_nothing() {
-    let Some(mut url) = test_server("GARIM_TEST_POSTGRES") else { return };
-    let s = Scratch::new();
-    let file = two_people(&s, "in.mp4");
+/// A database of its own, behind a line that can be cut.
+fn postgres() -> Option<(Line, Url)> {
+    let mut url = test_server("GARIM_TEST_POSTGRES")?;
     let name = format!("outage_{}", uuid::Uuid::now_v7().simple());
     let mut create = Command::new("psql");
     create.arg(url.as_str()).args(["-q", "-c", &format!("CREATE DATABASE {name}")]);
@@ -202,6 +204,14 @@ fn postgres_that_is_away_for_a_while_loses_nothing() {
     let line = Line::to(format!("{}:{}", url.host_str().unwrap(), url.port().unwrap()));
     url.set_port(Some(line.address.port())).unwrap();
     url.set_path(&name);
+    Some((line, url))
+}
+
+#[test]
+fn postgres_that_is_away_for_a_while_loses_nothing() {
+    let Some((line, url)) = postgres() else { return };
+    let s = Scratch::new();
+    let file = two_people(&s, "in.mp4");
     let service = Service::start_with(&s, "", &[("GARIM_DATABASE_URL", url.as_str())]);
     let upload = half_uploaded(&service);
     let (video, job) = covering(&service, &file);
@@ -219,6 +229,48 @@ fn postgres_that_is_away_for_a_while_loses_nothing() {
     assert_eq!(service.offset(&upload), 400);
     service.append(&upload, 400, &[7; 600]).is(204);
     is_finished(&s, &service, &video, &job);
+}
+
+#[test]
+fn a_broadcast_goes_on_while_postgres_is_away_and_after_ten_seconds_nobody_is_shown() {
+    let Some((line, url)) = postgres() else { return };
+    let s = Scratch::new();
+    make_clip(&s);
+    let settings = "[live]\nlisten = \"127.0.0.1:0\"\nslots = 1\n";
+    let service = Service::start_with(&s, settings, &[("GARIM_DATABASE_URL", url.as_str())]);
+    service.enrol_man();
+    let started = start(&service, Some("shop"));
+    let mut viewer = Viewer::of(&s, &started);
+    let source = started["source_url"].as_str().unwrap();
+    let publisher = Publisher::start(&s, source);
+    let shown = |seen: &[Seen]| seen.iter().filter(|picture| picture.him == Sight::Face).count();
+    let mut watch_until = |is: &dyn Fn(&[Seen]) -> bool| {
+        let from = viewer.pictures.len();
+        until(|| {
+            viewer.look(&service);
+            let seen = &viewer.pictures[from..];
+            if is(seen) { Ok(()) } else { Err(format!("{} pictures", seen.len())) }
+        });
+    };
+    watch_until(&|seen| shown(seen) >= 24);
+    line.cut();
+    // Two segments in which he is not: nobody could say that he still agrees.
+    watch_until(&|seen| seen.len() >= 96 && shown(&seen[seen.len() - 96..]) == 0);
+    drop(publisher);
+    // The last picture again, then the slate.
+    watch_until(&|seen| seen.len() >= 144);
+    line.mend();
+    // What happened meanwhile is told.
+    service.event("ingest.disconnected");
+    let _publisher = Publisher::start(&s, source);
+    watch_until(&|seen| shown(seen) >= 24);
+    service.event("ingest.reconnected");
+    assert_eq!(viewer.leaks(), 0);
+    assert_eq!(viewer.discontinuities, 1);
+    let published: Vec<&Seen> = viewer.pictures.iter().filter(|seen| seen.published).collect();
+    let times = published.windows(2).map(|two| two[1].at.duration_since(two[0].at));
+    let longest = times.max().unwrap();
+    assert!(longest < SignedDuration::from_millis(100), "pictures were missing: {longest:?}");
 }
 
 #[test]

@@ -19,7 +19,7 @@ use processes::children;
 use serde_json::{Value, json};
 use support::Scratch;
 
-const LIVE: &str = "[live]\nlisten = \"127.0.0.1:0\"\n";
+const LIVE: &str = "[live]\nlisten = \"127.0.0.1:0\"\nslots = 2\n";
 
 /// Watches until `is` says so of what was seen since the call.
 fn watch_until(

@@ -419,8 +419,7 @@ fn rtmps_is_spoken_with_the_certificate_of_the_server() {
     let s = Scratch::new();
     make_clip(&s, SMALL, "");
     let trusted = certificate(&s);
-    let settings =
-        "[tls]\ncertificate = 'cert.pem'\nkey = 'key.pem'\n[live]\ntls_listen = '127.0.0.1:0'\n";
+    let settings = "[tls]\ncertificate = 'cert.pem'\nkey = 'key.pem'\n[live]\ntls_listen = '127.0.0.1:0'\nslots = 1\n";
     let server = Server::start_with(&s, settings, &[], |client| client.tls_certs_only([trusted]));
     let ask = server.ask("POST", "/v1/live/start").key(&server.admin);
     let channel = Channel::of(&ask.json(&json!({"user": "admin"})).send().is(200).json());

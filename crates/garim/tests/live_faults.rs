@@ -27,7 +27,7 @@ use serde_json::{Value, json};
 use server::signal;
 use support::Scratch;
 
-const LIVE: &str = "[live]\nlisten = \"127.0.0.1:0\"\n";
+const LIVE: &str = "[live]\nlisten = \"127.0.0.1:0\"\nslots = 2\n";
 
 /// Stops the threads of a process that detect faces, and nothing else of it, until it is told to end (ptrace(2):
 /// PTRACE_SEIZE and PTRACE_INTERRUPT; a tracer that ends lets go).

@@ -21,7 +21,7 @@ use server::signal;
 use support::pixels::Rect;
 use support::{Scratch, tool};
 
-const LIVE: &str = "[live]\nlisten = \"127.0.0.1:0\"\n";
+const LIVE: &str = "[live]\nlisten = \"127.0.0.1:0\"\nslots = 2\n";
 /// Farther apart sound and picture are not together (ITU-R BT.1359: 45 ms), in seconds.
 const TOGETHER: f64 = 0.040;
 /// Samples of sound a second.

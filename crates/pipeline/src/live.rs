@@ -12,6 +12,7 @@
 
 mod broadcast;
 mod eyes;
+mod gauge;
 mod ladder;
 mod sound;
 #[cfg(test)]
@@ -36,6 +37,7 @@ use vision::{Detector, Engine, Gallery, Recognizer, models};
 use broadcast::Broadcast;
 pub use broadcast::LiveEncoding;
 use eyes::{Arrival, Decode, Event, Make, Media, Never, People, SharedPeople, Stream, detect};
+pub use gauge::{Gauge, gauge};
 use ladder::{Ladder, Level};
 use timeline::Timeline;
 use wire::{Format, FromChild, ToChild};

@@ -191,7 +191,10 @@ async fn serve(mut config: Config) -> Result<()> {
     }
     let publishers = channels::bind(&mut config, tls.as_ref()).await?;
     let runs_channels = !publishers.is_empty();
-    let desk = runs_channels.then(|| Arc::new(channels::desk(&config, &service)));
+    let desk = match runs_channels {
+        true => Some(Arc::new(channels::desk(&config, &service).await?)),
+        false => None,
+    };
     let app = App::new(config, service.clone(), prometheus);
     let app = Arc::new(match &desk {
         Some(desk) => app.showing(Arc::clone(desk)),
