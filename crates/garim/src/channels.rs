@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use live::{Desk, Shared, Socket, Spawn};
 use pipeline::live::{LiveEncoding, LiveSpec};
 use rustls::ServerConfig;
+use store::ServerAddress;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -58,7 +59,11 @@ pub fn desk(config: &Config, service: &Service) -> Desk {
         encoding: LiveEncoding::default(),
         largest: LARGEST,
     };
-    Desk::new(shared, ServerId::new(Timestamp::now().as_millisecond()), slots)
+    let address = ServerAddress {
+        rtmp: Some(config.live.rtmp_url.clone()),
+        http: config.live.server_url.clone(),
+    };
+    Desk::new(shared, ServerId::new(Timestamp::now().as_millisecond()), address, slots)
 }
 
 fn task(spec: &LiveSpec) -> Vec<u8> {
