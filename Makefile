@@ -10,7 +10,7 @@ BENCH := .garim/bench/venv/bin/python -B bench
 
 .DEFAULT_GOAL := help
 .PHONY: help setup build test fuzz demo clean-demo
-.PHONY: check-player check-watch check-api check-clients check-manifest chaos bench-service
+.PHONY: check-player check-watch check-publishers check-api check-clients check-manifest chaos soak bench-service
 .PHONY: bench bench-quick bench-setup bench-selftest bench-live
 
 help:
@@ -27,9 +27,11 @@ help:
 	@echo 'make check-manifest  check docs/deploy/kubernetes.yaml'
 	@echo 'make check-player    play a result in headless Chromium, with seeks'
 	@echo 'make check-watch     watch a live stream on its page in headless Chromium'
+	@echo 'make check-publishers  publish with GStreamer, librtmp and RTMPS, and look at what arrives'
 	@echo 'make check-api       ask a running server all that its OpenAPI document allows, and more'
 	@echo 'make check-clients   test the TypeScript client and the Java example with a running server'
 	@echo 'make chaos           kill a server and its workers again and again over 300 jobs, twice (10 minutes)'
+	@echo 'make soak            one live channel for an hour (GARIM_SOAK_MINUTES) while its processes are killed'
 	@echo 'make clean-demo      delete demo-out/'
 
 setup:
@@ -76,6 +78,9 @@ check-player: setup
 check-watch: setup
 	@scripts/check-watch.sh
 
+check-publishers: setup
+	@scripts/check-publishers.sh
+
 check-manifest:
 	@scripts/check-manifest.sh
 
@@ -89,6 +94,10 @@ check-clients: setup
 chaos: setup
 	@GARIM_CHAOS_JOBS=$(or $(GARIM_CHAOS_JOBS),300) GARIM_TEST_REQUIRED=1 cargo xtask servers \
 	    cargo test --workspace --release --locked --test chaos -- --test-threads=1 --nocapture
+
+# --seed, which it prints, does the same kills again.
+soak: setup
+	@python3 -B bench/soak.py --garim $(GARIM)
 
 bench-setup: setup
 	@bench/setup.sh

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use live::{Desk, Shared, Socket, Spawn};
 use pipeline::live::{Gauge, LiveEncoding, LiveSpec};
 use rustls::ServerConfig;
+use store::ServerAddress;
 use tokio::net::TcpListener;
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
@@ -67,7 +68,12 @@ pub async fn desk(config: &Config, service: &Service) -> Result<Desk> {
         encoding,
         largest: LARGEST,
     };
-    Ok(Desk::new(shared, ServerId::new(Timestamp::now().as_millisecond()), slots))
+    let address = ServerAddress {
+        rtmp: Some(config.live.rtmp_url.clone()),
+        http: config.live.server_url.clone(),
+    };
+    let server = ServerId::new(Timestamp::now().as_millisecond());
+    Ok(Desk::new(shared, server, address, slots))
 }
 
 /// How many channels the machine can run, and how it should compress their pictures.

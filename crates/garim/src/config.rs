@@ -155,6 +155,9 @@ pub struct Live {
     pub tls_listen: Option<SocketAddr>,
     /// How publishers reach the servers that run channels, without a slash at the end.
     pub rtmp_url: String,
+    /// Where viewers find this server, among several that share a database: `live.server_url`. Others send them on
+    /// to it.
+    pub server_url: Option<String>,
     /// Channels that there may be, of all users and on all servers.
     pub channels: u32,
     /// Channels that this server runs at once; 0: as many as it is found to be fast enough for when it starts.
@@ -396,10 +399,12 @@ fn live(root: &mut Section, public: Option<&Url>, http: SocketAddr) -> Live {
             },
             |url| url.as_str().trim_end_matches('/').to_owned(),
         );
+        let server_url = s.url("server_url");
         Live {
             listen,
             tls_listen,
             rtmp_url,
+            server_url: server_url.map(|url| url.as_str().trim_end_matches('/').to_owned()),
             channels: s.number("channels", 1..=1000, 5),
             slots: s.number("slots", 0..=1000, 0),
             wait: s.seconds("wait_seconds", 1..=25, 10),

@@ -51,7 +51,13 @@ impl Runner {
         let store = runtime.block_on(Store::open(&location, &key)).unwrap();
         let server = ServerId::new(0);
         runtime
-            .block_on(store.offer_capacity(server, slots, LEASE * 10, Timestamp::now()))
+            .block_on(store.offer_capacity(
+                server,
+                slots,
+                &Default::default(),
+                LEASE * 10,
+                Timestamp::now(),
+            ))
             .unwrap();
         let told = Arc::clone(&over);
         let thread = thread::spawn(move || {

@@ -87,7 +87,10 @@ struct Show<'a> {
     viewer: Viewer<'a>,
 }
 
-impl Show<'_> {
+/// What is done to a publisher in the middle.
+type Fault<'a, P> = dyn Fn(&mut Show<'a>, &P);
+
+impl<'a> Show<'a> {
     fn channel(&self) -> Value {
         self.service.get(&self.channel).is(200).json()
     }
@@ -131,7 +134,7 @@ impl Show<'_> {
         name: &str,
         shape: Shape,
         publish: impl FnOnce(&Scratch, &str) -> P,
-        fault: Option<Fault<'_, Self, P>>,
+        fault: Option<&Fault<'a, P>>,
     ) {
         let begun = std::time::Instant::now();
         self.viewer.tape.clear();
@@ -178,9 +181,6 @@ impl Show<'_> {
         assert!(off.iter().all(|off| off.abs() <= TOGETHER), "{name}: {off:?}");
     }
 }
-
-/// What happens to a publisher while it is watched.
-type Fault<'f, S, P> = &'f dyn Fn(&mut S, &P);
 
 /// How often the light of a shape went on.
 fn flashes(seen: &[Seen], shape: usize) -> usize {

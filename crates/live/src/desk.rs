@@ -7,7 +7,7 @@ use std::time::Duration;
 use domain::{ChannelId, ServerId, SessionId};
 use jiff::{SignedDuration, Timestamp};
 use rtmp::Rejection;
-use store::{Asked, Error, Playback, Topic};
+use store::{Asked, Error, Lease, Playback, ServerAddress, Topic};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
@@ -25,6 +25,7 @@ const ENDED: Duration = Duration::from_secs(120);
 pub struct Desk {
     shared: Shared,
     server: ServerId,
+    address: ServerAddress,
     slots: u32,
     running: Mutex<HashMap<ChannelId, Handle>>,
     sessions: Mutex<HashMap<SessionId, Shown>>,
@@ -45,9 +46,16 @@ struct Shown {
 }
 
 impl Desk {
-    /// `slots`: how many channels may run here at once.
-    pub fn new(shared: Shared, server: ServerId, slots: u32) -> Self {
-        Self { shared, server, slots, running: Mutex::default(), sessions: Mutex::default() }
+    /// `address`: where this server is found. `slots`: how many channels may run here at once.
+    pub fn new(shared: Shared, server: ServerId, address: ServerAddress, slots: u32) -> Self {
+        Self {
+            shared,
+            server,
+            address,
+            slots,
+            running: Mutex::default(),
+            sessions: Mutex::default(),
+        }
     }
 
     /// What viewers find of a session; `None`: it does not run here, and did not of late.
@@ -70,8 +78,16 @@ impl Desk {
                 return Err(Rejection::NotReady);
             }
         };
-        // It may be another server's, or not have been taken up yet.
-        let handle = lock(&self.running).get(&channel.id).cloned().ok_or(Rejection::NotReady)?;
+        let Some(handle) = lock(&self.running).get(&channel.id).cloned() else {
+            let now = Timestamp::now();
+            let elsewhere = |lease: &Lease| lease.server != self.server && lease.until > now;
+            // Or it was not taken up yet.
+            return Err(if channel.lease.as_ref().is_some_and(elsewhere) {
+                Rejection::Elsewhere
+            } else {
+                Rejection::NotReady
+            });
+        };
         let (reply, answer) = oneshot::channel();
         let command = Command::Publish { admission: channel.admission, reply };
         handle.commands.send(command).await.map_err(|_| Rejection::NotReady)?;
@@ -108,7 +124,7 @@ impl Desk {
 
     async fn beat(&self) -> Result<(), Error> {
         let (store, now) = (&self.shared.store, Timestamp::now());
-        store.offer_capacity(self.server, self.slots, LEASE, now).await?;
+        store.offer_capacity(self.server, self.slots, &self.address, LEASE, now).await?;
         let handles = self.handles();
         let fences: Vec<_> = handles.iter().map(|handle| handle.fence).collect();
         let asked = store.beat_channels(&fences, LEASE, now).await?;

@@ -42,6 +42,8 @@ pub enum Rejection {
     Busy,
     /// The key is good, and nobody may publish yet or any more.
     NotReady,
+    /// The key is good, and another server takes the stream.
+    Elsewhere,
     /// Publishing was ended on the server.
     Stopped,
     /// Something is asked for that is not done. The text names it and what to do instead; at most 512 bytes of it
@@ -54,7 +56,7 @@ impl Rejection {
     /// librtmp, which OBS uses, and GStreamer know.
     pub(crate) fn code(&self) -> &'static str {
         match self {
-            Self::WrongKey | Self::NotReady => "NetStream.Publish.Denied",
+            Self::WrongKey | Self::NotReady | Self::Elsewhere => "NetStream.Publish.Denied",
             Self::Busy => "NetStream.Publish.BadName",
             Self::Stopped | Self::Unsupported(_) => "NetStream.Publish.Rejected",
         }
@@ -69,6 +71,9 @@ impl fmt::Display for Rejection {
             }
             Self::Busy => "somebody publishes to this stream already; stop the other encoder first",
             Self::NotReady => "the stream is not started; start it, then publish again",
+            Self::Elsewhere => {
+                "another server has the stream now; publish to the address that starting it gives"
+            }
             Self::Stopped => "the stream was stopped on the server",
             Self::Unsupported(text) => text,
         })

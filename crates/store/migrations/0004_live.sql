@@ -65,9 +65,11 @@ CREATE TABLE sessions (
 CREATE INDEX sessions_owner ON sessions (owner, channel, id);
 CREATE INDEX sessions_video ON sessions (video);
 
--- Servers that run channels, and how many each can.
+-- Servers that run channels, how many each can, and where it is found by publishers and viewers.
 CREATE TABLE live_servers (
     id           TEXT PRIMARY KEY,
     slots        BIGINT NOT NULL,
-    lease_until  BIGINT NOT NULL
+    lease_until  BIGINT NOT NULL,
+    rtmp_url     TEXT,
+    url          TEXT
 );

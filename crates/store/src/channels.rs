@@ -24,7 +24,7 @@ use channel::{COLUMNS, channel};
 pub use channel::{
     Channel, ChannelState, Ingest, Lease, Playback, Policy, Protection, RecordingPolicy,
 };
-pub use lease::{Asked, ChannelFence, Claimed, Orders};
+pub use lease::{Asked, ChannelFence, Claimed, Orders, ServerAddress};
 pub(crate) use recording::{discard_recording, finished, is_over};
 pub use session::{Recorded, RecordingState, Session, recording_folder};
 pub use start::{NewLive, Started};

@@ -71,7 +71,10 @@ async fn fill(store: &Store) {
     };
     store.create_key(&new, "test", at(0)).await.unwrap();
     let hour = jiff::SignedDuration::from_hours(1);
-    store.offer_capacity(domain::ServerId::new(0), 1, hour, at(0)).await.unwrap();
+    store
+        .offer_capacity(domain::ServerId::new(0), 1, &Default::default(), hour, at(0))
+        .await
+        .unwrap();
     let live = store::NewLive { owner: USER.into(), collection: None, limit: 5 };
     store.start_live(&live, "test", at(0)).await.unwrap();
 }

@@ -30,7 +30,7 @@ async fn start(store: &Store, owner: &str, second: i64) -> Result<Started, Error
 /// A server that says for long that it can run `slots` channels.
 async fn server(store: &Store, slots: u32) -> ServerId {
     let server = ServerId::new(0);
-    store.offer_capacity(server, slots, LEASE * 1000, at(0)).await.unwrap();
+    store.offer_capacity(server, slots, &Default::default(), LEASE * 1000, at(0)).await.unwrap();
     server
 }
 
@@ -160,8 +160,11 @@ async fn no_channel_is_given_where_no_server_runs_any() {
         );
         assert_eq!(told(&db.store, 0).await, ["limit.reached"]);
         let gone = ServerId::new(0);
-        db.store.offer_capacity(gone, 4, LEASE, at(0)).await.unwrap();
-        db.store.offer_capacity(ServerId::new(0), 1, LEASE * 3, at(0)).await.unwrap();
+        db.store.offer_capacity(gone, 4, &Default::default(), LEASE, at(0)).await.unwrap();
+        db.store
+            .offer_capacity(ServerId::new(0), 1, &Default::default(), LEASE * 3, at(0))
+            .await
+            .unwrap();
         start(&db.store, "a", 1).await.unwrap();
         start(&db.store, "b", 1).await.unwrap();
         let late = LEASE.as_secs();

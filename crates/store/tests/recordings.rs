@@ -15,7 +15,7 @@ use support::{Db, LEASE, USER, at, last, on_both, person, told};
 /// Somebody publishes on a channel that is recorded; `segments` are there.
 async fn recording(store: &Store, segments: u64) -> (ChannelFence, SessionId) {
     let server = ServerId::new(0);
-    store.offer_capacity(server, 10, LEASE, at(0)).await.unwrap();
+    store.offer_capacity(server, 10, &Default::default(), LEASE, at(0)).await.unwrap();
     let new = NewLive { owner: USER.to_owned(), collection: None, limit: 5 };
     let session = store.start_live(&new, "test", at(0)).await.unwrap().session;
     let fence = store.claim_channels(server, LEASE, at(0), 1).await.unwrap().remove(0).fence;

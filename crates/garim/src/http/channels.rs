@@ -197,7 +197,7 @@ async fn rotate_key(
 ) -> Result<Json<RotatedKey>, Problem> {
     let (owner, actor) = (caller.owner(), caller.actor());
     let key = app.store.rotate_stream_key(owner, id, &actor, Timestamp::now()).await?;
-    let source_url = live::source_url(&app, &key);
+    let source_url = live::source_url(&app, id, &key).await?;
     Ok(Json(RotatedKey { stream_key: key.reveal().to_owned(), source_url }))
 }
 

@@ -226,7 +226,7 @@ async fn start(app: &App, caller: &Caller, new: StartLive) -> Result<StartedLive
     Ok(StartedLive {
         state: if started.existed { StartedName::Exist } else { StartedName::Create },
         channel_id: id,
-        source_url: source_url(app, &started.key),
+        source_url: source_url(app, id, &started.key).await?,
         destination_url: destination(app, &session),
     })
 }
@@ -298,9 +298,12 @@ async fn wait(
     }
 }
 
-/// Where the holder of `key` publishes to.
-pub fn source_url(app: &App, key: &StreamKey) -> String {
-    format!("{}/live/{}", app.config.live.rtmp_url, key.reveal())
+/// Where the holder of `key` publishes to: the server that has the channel.
+pub async fn source_url(app: &App, channel: ChannelId, key: &StreamKey) -> Result<String, Problem> {
+    let server = app.store.server_of(channel, Timestamp::now()).await?;
+    let url = server.and_then(|server| server.rtmp);
+    let url = url.as_deref().unwrap_or(&app.config.live.rtmp_url);
+    Ok(format!("{url}/live/{}", key.reveal()))
 }
 
 /// Where viewers find a session; with a signature where only those who were given one may watch.

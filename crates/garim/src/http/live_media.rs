@@ -25,7 +25,7 @@ use axum::Router;
 use axum::extract::{Query, Request, State};
 use axum::http::header::{
     ACCEPT_ENCODING, ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE,
-    CONTENT_TYPE, DATE, RANGE, RETRY_AFTER, VARY,
+    CONTENT_TYPE, DATE, LOCATION, RANGE, RETRY_AFTER, VARY,
 };
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::{Next, from_fn_with_state};
@@ -156,7 +156,7 @@ async fn show(
     let now = Timestamp::now();
     let Some(Watched { origin, playback }) = app.desk.as_ref().and_then(|d| d.watched(session))
     else {
-        return Err(not_here(&app, session, signature.as_ref(), now).await);
+        return not_here(&app, session, signature.as_ref(), &address, now).await;
     };
     check(&app, session, playback, signature.as_ref(), now)?;
     // Another name for the same bytes would be kept twice by every cache.
@@ -240,28 +240,36 @@ fn cached(cache: CacheControl) -> HeaderValue {
     }
 }
 
-/// Why a session is not shown by this server. Servers do not know each other's addresses, so nobody is sent on.
+/// What there is to say of a session that this server does not show: which one does, or why nobody does.
 async fn not_here(
     app: &App,
     session: SessionId,
     signature: Option<&Signature>,
+    address: &Uri,
     now: Timestamp,
-) -> Problem {
-    let why = async {
-        let found = app.store.session(None, session).await?;
-        check(app, session, found.playback, signature, now)?;
-        if found.ended_at.is_none() {
-            let detail = "it has not begun on this server: it starts, or another server shows it";
-            return Ok(Problem::new(Code::NotFound, detail).retry_after(2));
+) -> Result<Response, Problem> {
+    let found = app.store.session(None, session).await?;
+    check(app, session, found.playback, signature, now)?;
+    if found.ended_at.is_none() {
+        let server = app.store.server_of(found.channel, now).await?;
+        let url = server.and_then(|server| server.http);
+        // Not to itself, while it begins.
+        if let Some(url) = url.filter(|url| app.config.live.server_url.as_ref() != Some(url)) {
+            let to = format!("{url}{}", address.path_and_query().map_or("/", |path| path.as_str()));
+            let to = HeaderValue::try_from(to).map_err(|_| Problem::not_found("server", url))?;
+            let no = HeaderValue::from_static("no-store");
+            let headers = [(LOCATION, to), (CACHE_CONTROL, no)];
+            return Ok((StatusCode::TEMPORARY_REDIRECT, headers).into_response());
         }
-        let until = signature.map(|signature| signature.expires);
-        let detail = match watch::recording(app, &found, until, now).await? {
-            Some(address) => format!("the session is over; its recording is {address}"),
-            None => "the session is over".to_owned(),
-        };
-        Ok(Problem::new(Code::Gone, detail))
+        let detail = "it has not begun on this server: it starts, or another server shows it";
+        return Err(Problem::new(Code::NotFound, detail).retry_after(2));
+    }
+    let until = signature.map(|signature| signature.expires);
+    let detail = match watch::recording(app, &found, until, now).await? {
+        Some(address) => format!("the session is over; its recording is {address}"),
+        None => "the session is over".to_owned(),
     };
-    why.await.unwrap_or_else(|problem: Problem| problem)
+    Err(Problem::new(Code::Gone, detail))
 }
 
 /// Whether the viewer takes gzip (RFC 9110, section 12.5.3).

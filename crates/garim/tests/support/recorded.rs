@@ -39,7 +39,7 @@ impl Live {
         let (store, fence, session) = runtime.block_on(async {
             let store = Store::open(&location, &key).await.unwrap();
             let server = ServerId::new(now.as_millisecond());
-            store.offer_capacity(server, 5, lease, now).await.unwrap();
+            store.offer_capacity(server, 5, &Default::default(), lease, now).await.unwrap();
             let new = NewLive { owner: "admin".to_owned(), collection: None, limit: 5 };
             let session = store.start_live(&new, "test", now).await.unwrap().session;
             let claimed = store.claim_channels(server, lease, now, 1).await.unwrap().remove(0);

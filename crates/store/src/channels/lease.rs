@@ -36,6 +36,15 @@ pub struct Claimed {
     pub session: Session,
 }
 
+/// Where a server is found, as itself and not as one of many.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServerAddress {
+    /// For publishers: `rtmp://host:port`, without a path.
+    pub rtmp: Option<String>,
+    /// For viewers: `https://host:port`, without a slash at its end.
+    pub http: Option<String>,
+}
+
 /// What is wanted of a channel that runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Orders {
@@ -59,7 +68,8 @@ pub enum Asked {
 }
 
 impl Store {
-    /// Says that a server is alive until `lease` is over, and how many channels it can run, with those that it runs.
+    /// Says that a server is alive until `lease` is over, how many channels it can run, with those that it runs, and
+    /// where it is found.
     ///
     /// # Errors
     /// When the database fails.
@@ -67,14 +77,35 @@ impl Store {
         &self,
         server: ServerId,
         slots: u32,
+        address: &ServerAddress,
         lease: SignedDuration,
         now: Timestamp,
     ) -> Result<(), Error> {
-        let upsert = "INSERT INTO live_servers (id, slots, lease_until) VALUES ($1, $2, $3) \
-             ON CONFLICT (id) DO UPDATE SET slots = excluded.slots, lease_until = excluded.lease_until";
+        let upsert = "INSERT INTO live_servers (id, slots, lease_until, rtmp_url, url) VALUES ($1, $2, $3, $4, $5) \
+             ON CONFLICT (id) DO UPDATE SET slots = excluded.slots, lease_until = excluded.lease_until, \
+             rtmp_url = excluded.rtmp_url, url = excluded.url";
         let upsert = sqlx::query(upsert).bind(server.to_string()).bind(i64::from(slots));
-        upsert.bind((now + lease).as_millisecond()).execute(&self.writer).await?;
+        let upsert = upsert.bind((now + lease).as_millisecond());
+        let upsert = upsert.bind(address.rtmp.as_deref()).bind(address.http.as_deref());
+        upsert.execute(&self.writer).await?;
         Ok(())
+    }
+
+    /// Where the server is found that has a channel; `None`: no living server has it.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn server_of(
+        &self,
+        channel: ChannelId,
+        now: Timestamp,
+    ) -> Result<Option<ServerAddress>, Error> {
+        let select = "SELECT live_servers.rtmp_url, live_servers.url FROM channels \
+             JOIN live_servers ON live_servers.id = channels.server \
+             WHERE channels.id = $1 AND channels.lease_until > $2 AND live_servers.lease_until > $2";
+        let select = sqlx::query(select).bind(channel.to_string()).bind(now.as_millisecond());
+        let Some(row) = select.fetch_optional(&self.pool).await? else { return Ok(None) };
+        Ok(Some(ServerAddress { rtmp: row.try_get(0)?, http: row.try_get(1)? }))
     }
 
     /// Takes channels that are to be run or stopped and that no living server has, at most `most`. Those that ran

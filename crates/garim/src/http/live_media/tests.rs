@@ -65,8 +65,11 @@ impl Server {
             Shared { store: store.clone(), objects, spawn, encoding: Default::default(), largest };
         let now = Timestamp::now();
         let id = ServerId::new(now.as_millisecond());
-        let desk = Arc::new(Desk::new(shared, id, 9));
-        store.offer_capacity(id, 9, SignedDuration::from_hours(1), now).await.unwrap();
+        let desk = Arc::new(Desk::new(shared, id, Default::default(), 9));
+        store
+            .offer_capacity(id, 9, &Default::default(), SignedDuration::from_hours(1), now)
+            .await
+            .unwrap();
         let prometheus = PrometheusBuilder::new().build_recorder().handle();
         let app = Arc::new(App::new(config, service, prometheus).showing(Arc::clone(&desk)));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
