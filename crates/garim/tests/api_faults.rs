@@ -12,6 +12,7 @@ mod server;
 mod support;
 
 use std::net::TcpListener;
+use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use jiff::{SignedDuration, Timestamp};
