@@ -20,9 +20,9 @@ const COLOR: Color = Color { range: Range::Limited, matrix: Matrix::Bt709 };
 const FRAME_RATE: u32 = 30;
 /// A second of pictures is covered so often. The quickest counts: others may be at work meanwhile.
 const ROUNDS: usize = 3;
-/// Of all the time of the processors, channels may be promised this much: pictures do not come evenly, and what is
-/// not tried (decoding, recognising, sending) takes a fifth of it.
-const PROMISED: f64 = 0.75 * 0.8;
+/// Of all the time of the processors, channels are promised this much. These pictures change everywhere all the time:
+/// of a real stream, decoding and sending it included, 0.5 of a core were seen where this says 0.7.
+const PROMISED: f64 = 0.85;
 /// Channels of one server, at most.
 const MOST: u32 = 1000;
 /// With less than one channel on a core, pictures are compressed by a preset that takes half the time.
@@ -120,13 +120,13 @@ mod tests {
     #[test]
     fn there_is_room_for_one_at_least_and_never_for_more_than_the_cores_do() {
         let channels = |cores: f64, of: u32| Gauge { cores }.channels(of);
-        assert_eq!([channels(0.25, 2), channels(0.3, 2), channels(0.31, 2)], [4, 4, 3]);
-        assert_eq!([channels(0.6, 8), channels(3.0, 1), channels(0.0, 1)], [8, 1, 600]);
+        assert_eq!([channels(0.5, 2), channels(0.7, 2), channels(0.9, 2)], [3, 2, 1]);
+        assert_eq!([channels(0.8, 8), channels(3.0, 1), channels(0.0, 4)], [8, 1, 1000]);
     }
 
     #[test]
     fn a_slow_machine_takes_the_quicker_preset() {
         let preset = |cores| Gauge { cores }.encoding(LiveEncoding::default()).preset;
-        assert_eq!([preset(0.4), preset(0.7)], ["superfast", "ultrafast"]);
+        assert_eq!([preset(0.7), preset(0.9)], ["superfast", "ultrafast"]);
     }
 }
