@@ -33,7 +33,7 @@ pub struct Socket {
     pub tls: Option<Arc<ServerConfig>>,
 }
 
-/// Takes publishers until dropped. The limits of [`Door`] are those of all sockets together.
+/// Takes publishers until dropped. The limits of `Door` are those of all sockets together.
 pub async fn listen(sockets: Vec<Socket>, desk: Arc<Desk>) {
     let door = Arc::new(Door::default());
     let mut tasks = JoinSet::new();
