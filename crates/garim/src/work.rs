@@ -180,6 +180,15 @@ pub struct RecordingWork {
     pub broken: Option<String>,
 }
 
+/// What becomes of what a live session received.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OriginalWork {
+    /// The session.
+    pub session: SessionId,
+    /// The collection whose people may be seen when the recording is covered once more.
+    pub collection: Option<String>,
+}
+
 /// Which faces to look for in a video.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SearchWork {

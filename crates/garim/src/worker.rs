@@ -7,6 +7,7 @@ mod attempt;
 mod convert;
 mod cover;
 mod ingest;
+mod original;
 mod parts;
 pub mod recording;
 mod search;
@@ -166,6 +167,7 @@ async fn work(attempt: &Attempt) -> Result<(), Trouble> {
         Kind::AnalysePart | Kind::RenderPart => parts::part(attempt).await,
         Kind::Convert => convert::run(attempt).await,
         Kind::Recording => recording::run(attempt).await,
+        Kind::Original => original::run(attempt).await,
     }
 }
 

@@ -8,8 +8,8 @@ mod live;
 mod server;
 mod support;
 
-use std::io::Write;
-use std::net::TcpStream;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
 use std::path::Path;
 use std::time::Duration;
 
@@ -67,6 +67,32 @@ fn an_upload_that_breaks_off_goes_on_and_only_who_agreed_is_shown() {
     assert_eq!(service.get(&format!("{files}/plan.json")).is(200).json()["format"], "garim-plan");
     assert!(service.get(&format!("{files}/report.json")).is(200).json()["tracks"].is_array());
     service.get(&format!("{files}/..%2Fplan.json")).problem(404, "not_found");
+}
+
+#[test]
+fn who_is_refused_while_still_sending_hears_why() {
+    let s = Scratch::new();
+    let service = Service::start(&s, "");
+    let upload = service.begin(16 << 20, "");
+    let mut socket = TcpStream::connect(service.server.address).unwrap();
+    write!(
+        socket,
+        "PATCH {upload} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nTus-Resumable: 1.0.0\r\n\
+         Upload-Offset: 5\r\nContent-Type: application/offset+octet-stream\r\nContent-Length: {}\r\n\r\n",
+        service.server.admin,
+        16 << 20
+    )
+    .unwrap();
+    socket.peek(&mut [0]).unwrap();
+    // The answer is there, and was not read. Whoever sends on is not thrown out.
+    for _ in 0..64 {
+        socket.write_all(&[7; 128 << 10]).unwrap();
+    }
+    socket.shutdown(Shutdown::Write).unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 409 "), "{answer}");
+    assert!(answer.contains("upload_offset"), "{answer}");
 }
 
 #[test]

@@ -18,9 +18,10 @@ use pipeline::KeepSpec;
 use pipeline::live::LiveEncoding;
 use pipeline::live::wire::{Header, ToChild};
 use rtmp::{AudioMessage, Rejection, VideoMessage};
+use sealed::SealKey;
 use store::{
     ChannelFence, Claimed, Ingest, Objects, Orders, Protection, Recorded, RecordingPolicy,
-    RecordingState, Session, Store, recording_folder,
+    RecordingState, Session, Store, received_context, received_folder, recording_folder,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
@@ -28,6 +29,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use crate::child::{Child, Spawn};
 use crate::hls::{self, Duration90k, Playlist};
 use crate::origin::{Origin, WAITING_LIMIT};
+use crate::received::{Place, Received};
 use crate::recorder::{Progress, Recorder};
 use consent::Consent;
 use covering::hear;
@@ -125,6 +127,10 @@ pub(crate) struct Channel {
     clerk: Clerk,
     origin: Arc<Origin>,
     recorder: Option<Recorder>,
+    /// What the publisher sends, where that is kept.
+    received: Option<Received>,
+    /// Why that is kept no longer.
+    received_lost: Option<String>,
     /// When the broadcast began, by both clocks.
     began: Instant,
     began_at: Timestamp,
@@ -170,7 +176,7 @@ impl Channel {
     /// # Errors
     /// None, as the targets are.
     pub(crate) fn start(shared: Shared, claimed: Claimed) -> Result<Handle, store::Error> {
-        let Claimed { fence, channel, session } = claimed;
+        let Claimed { fence, channel, session, received: key } = claimed;
         let now = Timestamp::now();
         // A session that another server began goes on by the same clock.
         let elapsed = now.duration_since(session.started_at).max(SignedDuration::ZERO);
@@ -196,6 +202,8 @@ impl Channel {
             orders: channel.orders(),
             origin: Arc::clone(&origin),
             recorder: None,
+            received: None,
+            received_lost: None,
             began: instant.checked_sub(elapsed).unwrap_or(instant),
             began_at: now - SignedDuration::try_from(elapsed).unwrap_or_default(),
             child: None,
@@ -223,6 +231,9 @@ impl Channel {
             if records {
                 task.open_recorder().await;
             }
+            if let Some(key) = key {
+                task.open_received(key).await;
+            }
             if is_ending { task.end(Over::Stopped).await } else { task.run(received).await }
         });
         Ok(Handle { fence, session, origin, commands })
@@ -241,6 +252,23 @@ impl Channel {
             Err(_) => "the store of recordings does not answer".to_owned(),
         };
         self.recording_failed(reason);
+    }
+
+    /// Goes on behind what is kept of what publishers sent in the session already.
+    async fn open_received(&mut self, key: SealKey) {
+        let session = self.session.id;
+        let opened = async {
+            let folder = received_folder(session).parse()?;
+            let (objects, context) = (self.shared.objects.clone(), received_context(session));
+            let place = Place { objects, folder, key, context };
+            Received::open(place, self.fence.claim, self.orders.cover_all).await
+        };
+        let reason = match timeout(OPEN_WITHIN, opened).await {
+            Ok(Ok(received)) => return self.received = Some(received),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "the store of originals does not answer".to_owned(),
+        };
+        self.received_failed(reason);
     }
 
     async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
@@ -289,7 +317,11 @@ impl Channel {
     fn follow(&mut self, orders: Orders) {
         let before = std::mem::replace(&mut self.orders, orders);
         if before.cover_all != self.orders.cover_all {
-            self.say(ToChild::CoverAll { on: self.orders.cover_all }, Bytes::new());
+            let (on, now) = (self.orders.cover_all, self.began.elapsed());
+            if let Some(received) = &mut self.received {
+                received.hide(on, now);
+            }
+            self.say(ToChild::CoverAll { on }, Bytes::new());
         }
         if before.collection != self.orders.collection {
             self.consent.of(self.orders.collection.clone());
@@ -322,6 +354,7 @@ impl Channel {
         self.catch_up();
         self.watch_child().await;
         self.watch_recorder();
+        self.watch_received();
         let now = Instant::now();
         if self.ingest == Ingest::Connected
             && self.publisher.as_ref().is_some_and(|p| now - p.last_picture > STARVED)
@@ -350,6 +383,22 @@ impl Channel {
         self.set_recording(RecordingState::Failed { reason });
     }
 
+    fn watch_received(&mut self) {
+        let now = self.began.elapsed();
+        let Some(received) = &mut self.received else { return };
+        received.look_after(now);
+        if let Some(reason) = received.failed() {
+            self.received_failed(reason);
+        }
+    }
+
+    /// The broadcast and its recording go on without.
+    fn received_failed(&mut self, reason: String) {
+        tracing::error!(channel = %self.fence.channel, reason, "what the publisher sends cannot be kept");
+        self.received = None;
+        self.tell_received_lost(reason);
+    }
+
     /// Ends the broadcast, and the session unless another server has it.
     async fn end(mut self, over: Over) {
         self.publisher = None;
@@ -359,6 +408,11 @@ impl Channel {
         self.origin.end();
         if let Some(child) = self.child.take() {
             child.kill().await;
+        }
+        if let Some(received) = self.received.take()
+            && let Err(reason) = received.finish(over != Over::Lost).await
+        {
+            self.received_failed(reason);
         }
         if over == Over::Lost {
             return;

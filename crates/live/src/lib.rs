@@ -10,7 +10,8 @@
 //!                          │ ▲         │
 //!                desk ─────┘ └─────────┘ parts     covered and encoded; nobody here looks into them
 //!    (claims, beats)       ├─► origin ─► viewers   a playlist, a segment, a part that comes next
-//!                          └─► recorder ─► objects
+//!                          ├─► recorder ─► objects
+//!                          └─► received ─► objects   what the publisher sent, sealed, if the policy says so
 //! ```
 
 pub mod hls;
@@ -22,6 +23,7 @@ mod desk;
 mod door;
 mod ingest;
 mod people;
+mod received;
 mod recorder;
 
 pub use channel::Shared;
@@ -29,4 +31,5 @@ pub use child::{Spawn, resident_kib};
 pub use desk::{Desk, Watched};
 pub use ingest::{Socket, listen};
 pub use people::recognisable;
+pub use received::{Take, takes};
 pub use recorder::{Recorded, Segment, all};

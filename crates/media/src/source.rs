@@ -16,7 +16,7 @@ use crate::sys::{self, Options};
 use crate::{AudioInfo, Codec, MediaError, MediaInfo, VideoInfo, playlist};
 
 /// Containers read, by FFmpeg's names of their demuxers.
-const CONTAINERS: &str = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpegts,avi";
+const CONTAINERS: &str = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpegts,avi,flv";
 /// The same for the segments of a playlist.
 const CONTAINERS_HLS: &str = "hls,mpegts,mov,mp4,m4a,3gp,3g2,mj2";
 /// Largest picture decoded (8K and a bit), against decompression bombs.

@@ -39,7 +39,7 @@ pub use broadcast::LiveEncoding;
 use eyes::{Arrival, Decode, Event, Make, Media, Never, People, SharedPeople, Stream, detect};
 pub use gauge::{Gauge, gauge};
 use ladder::{Ladder, Level};
-use timeline::Timeline;
+pub use timeline::Timeline;
 use wire::{Format, FromChild, ToChild};
 
 use crate::enrol::{Comparer, enrol};

@@ -20,15 +20,17 @@ pub struct RemuxSpec {
     pub input: Input,
     /// Where the sealed MP4 is written; there is no such file yet.
     pub output: PathBuf,
-    /// Seals the MP4, as what the input is sealed as. Another key than the input's: else records of both could be
-    /// exchanged unseen.
+    /// Seals the MP4. Another key than the input's: else records of both could be exchanged unseen.
     pub key: SealKey,
+    /// What the MP4 is sealed as; `None`: as the input is.
+    pub context: Option<String>,
 }
 
 impl fmt::Debug for RemuxSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { input, output, key: _ } = self;
-        f.debug_struct("RemuxSpec").field("input", input).field("output", output).finish()
+        let Self { input, output, key: _, context } = self;
+        let mut f = f.debug_struct("RemuxSpec");
+        f.field("input", input).field("output", output).field("context", context).finish()
     }
 }
 
@@ -53,7 +55,7 @@ pub fn remux(
     spec: &RemuxSpec,
     emit: &mut dyn FnMut(Progress),
 ) -> Result<Option<Remuxed>, JobError> {
-    let RemuxSpec { input, output, key } = spec;
+    let RemuxSpec { input, output, key, context } = spec;
     let Some(of) = &input.sealed else {
         return Err(refused(input, "is not sealed; `garim convert` takes plain files").into());
     };
@@ -65,7 +67,8 @@ pub fn remux(
         return Ok(None);
     }
     drop(bytes);
-    let (sealed, left_out) = write(spec, &of.context, emit)?;
+    let context = context.as_ref().unwrap_or(&of.context);
+    let (sealed, left_out) = write(spec, context, emit)?;
     let made = Input { path: output.clone(), sealed: Some(sealed.clone()) };
     let (_, info) = compare(input, &made, emit)?;
     let info = serde_json::to_value(info).map_err(|e| made.unreadable(&e))?;
@@ -78,7 +81,7 @@ fn write(
     context: &str,
     emit: &mut dyn FnMut(Progress),
 ) -> Result<(Sealed, usize), JobError> {
-    let RemuxSpec { input, output, key } = spec;
+    let RemuxSpec { input, output, key, context: _ } = spec;
     let unwritten = |e: std::io::Error| MediaError::Output {
         path: output.clone(),
         why: format!("cannot be written: {e}"),

@@ -40,7 +40,7 @@ impl Original {
 
     fn spec(&self) -> RemuxSpec {
         let output = self.folder.path().join("made");
-        RemuxSpec { input: self.input.clone(), output, key: SealKey::random() }
+        RemuxSpec { input: self.input.clone(), output, key: SealKey::random(), context: None }
     }
 
     fn plain(&self) -> std::path::PathBuf {

@@ -57,6 +57,9 @@ CREATE TABLE sessions (
     recording_reason  TEXT,
     -- What the recording becomes, or became.
     video             TEXT,
+    -- Seals what the publisher sent until that is the original of the video; itself sealed by the server's key. NULL:
+    -- nothing of it is kept, or it cannot be read any more.
+    received_key      BYTEA,
     -- How much was recorded so far.
     segments          BIGINT NOT NULL,
     bytes             BIGINT NOT NULL,

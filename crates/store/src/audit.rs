@@ -34,6 +34,8 @@ pub enum Action {
     ReadOriginal,
     /// An original was replaced by another form of the same video.
     ReplaceOriginal,
+    /// What a live session received became the original of its recording.
+    KeepOriginal,
     /// An original was destroyed.
     DestroyOriginal,
     /// A video was deleted: its original and everything that was made of it.
@@ -64,6 +66,7 @@ impl Action {
             Self::Keep => "keep",
             Self::ReadOriginal => "read_original",
             Self::ReplaceOriginal => "replace_original",
+            Self::KeepOriginal => "keep_original",
             Self::DestroyOriginal => "destroy_original",
             Self::DeleteVideo => "delete_video",
             Self::CreateKey => "create_key",

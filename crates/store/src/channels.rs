@@ -7,6 +7,7 @@
 mod change;
 mod channel;
 mod lease;
+mod received;
 mod recording;
 mod running;
 mod session;
@@ -25,6 +26,8 @@ pub use channel::{
     Channel, ChannelState, Ingest, Lease, Playback, Policy, Protection, RecordingPolicy,
 };
 pub use lease::{Asked, ChannelFence, Claimed, Orders, ServerAddress};
+pub(crate) use received::{is_destroyed, original_over};
+pub use received::{received_context, received_folder};
 pub(crate) use recording::{discard_recording, finished, is_over};
 pub use session::{Recorded, RecordingState, Session, recording_folder};
 pub use start::{NewLive, Started};

@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use sqlx::{Any, AssertSqlSafe, Row, Transaction};
 
-use crate::channels::finished;
+use crate::channels::{finished, original_over};
 use crate::db::{check_text, flag, id, time};
 use crate::events::{NewEvent, emit};
 use crate::videos::discard;
@@ -552,8 +552,10 @@ async fn over(
         _ => ("job.cancelled", json!({})),
     };
     told(tx, &job, kind, detail, now).await?;
-    if job.kind == Kind::Recording {
-        finished(tx, &job, now).await?;
+    match job.kind {
+        Kind::Recording => finished(tx, &job, now).await?,
+        Kind::Original => original_over(tx, &job, now).await?,
+        _ => {}
     }
     split::whole_over(tx, &job, now).await?;
     if let Some(whole) = job.part_of {

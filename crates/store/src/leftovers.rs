@@ -13,7 +13,7 @@ use serde_json::Value;
 use sqlx::any::AnyRow;
 use sqlx::{Any, Row, Transaction};
 
-use crate::channels::is_over;
+use crate::channels::{is_destroyed, is_over, received_folder};
 use crate::videos::discard;
 use crate::{Error, ObjectPath, Store};
 
@@ -31,6 +31,8 @@ enum Made {
     Attempt { folder: String, video: VideoId, job: JobId, attempt: i64 },
     /// By the server that a session ran on.
     Recording { folder: String, session: SessionId },
+    /// By the server that a session ran on, of what its publisher sent.
+    Received { folder: String, session: SessionId },
     /// A plan that somebody edited.
     Plan { object: String, video: VideoId },
 }
@@ -43,6 +45,10 @@ impl Made {
             ["searches", video, attempt, _, ..] => (3, video, attempt),
             ["plans", video, _] => {
                 return Some(Self::Plan { object: name.to_owned(), video: video.parse().ok()? });
+            }
+            ["received", session, _] => {
+                let session = session.parse().ok()?;
+                return Some(Self::Received { folder: received_folder(session), session });
             }
             ["vod", user, folder, _] => {
                 let session = folder.split_once('-')?.1.parse().ok()?;
@@ -59,7 +65,9 @@ impl Made {
     /// As [`discard`] takes it.
     fn garbage(&self) -> String {
         match self {
-            Self::Attempt { folder, .. } | Self::Recording { folder, .. } => format!("{folder}/"),
+            Self::Attempt { folder, .. }
+            | Self::Recording { folder, .. }
+            | Self::Received { folder, .. } => format!("{folder}/"),
             Self::Plan { object, .. } => object.clone(),
         }
     }
@@ -150,6 +158,8 @@ async fn is_leftover(
                 && !is_to_render(tx, *video, object).await?
         }
         Made::Recording { session, .. } => is_over(tx, &session.to_string()).await?,
+        // Nobody can read it any more, or ever could.
+        Made::Received { session, .. } => is_destroyed(tx, *session).await?,
     })
 }
 
@@ -233,6 +243,9 @@ mod tests {
         let folder = format!("vod/mina/202611251405-{session}");
         let segment = format!("{folder}/seg-0000000000-0000000000-180000.m4s");
         assert_eq!(Made::of(&segment), Some(Made::Recording { folder, session }));
+        let folder = received_folder(session);
+        let piece = format!("{folder}/0000000001-0.flv");
+        assert_eq!(Made::of(&piece), Some(Made::Received { folder, session }));
         let plan = format!("plans/{video}/{job}.json");
         assert_eq!(Made::of(&plan), Some(Made::Plan { object: plan.clone(), video }));
         for name in [

@@ -18,6 +18,7 @@ use crate::jobs::{NewJob, add};
 use crate::videos::{MAX_LENGTH, discard, missing, signed, unsigned};
 use crate::{Action, Error, Store, Topic};
 pub use replace::Replacement;
+pub(crate) use replace::adopt;
 
 /// One sealed record of an original.
 #[derive(Clone, Debug, PartialEq, Eq)]

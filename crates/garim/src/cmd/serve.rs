@@ -270,10 +270,10 @@ async fn answer(
     builder.http1().header_read_timeout(PATIENCE).max_buf_size(READ_AT_ONCE);
     builder.http2().max_concurrent_streams(STREAMS).keep_alive_interval(PATIENCE);
     match tls {
-        None => server.serve(service).await?,
+        None => server.acceptor(http::Lingering).serve(service).await?,
         Some(tls) => {
             let acceptor = RustlsAcceptor::new(tls).handshake_timeout(PATIENCE);
-            server.acceptor(acceptor).serve(service).await?;
+            server.acceptor(acceptor.acceptor(http::Lingering)).serve(service).await?;
         }
     }
     Ok(())

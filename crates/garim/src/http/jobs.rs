@@ -32,7 +32,7 @@ pub fn routes() -> OpenApiRouter<Arc<App>> {
 pub struct JobView {
     #[schema(value_type = String, format = Uuid)]
     id: JobId,
-    /// `mosaic`, `render`, `search`, `recover`, `ingest`, `convert` or `recording`; of parts of long videos `analyse_part` or `render_part`.
+    /// `mosaic`, `render`, `search`, `recover`, `ingest`, `convert`, `recording` or `original`; of parts of long videos `analyse_part` or `render_part`.
     kind: &'static str,
     /// The job that it is a part of.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -17,6 +17,7 @@ mod idempotency;
 mod jobs;
 mod keys;
 mod limits;
+mod linger;
 mod live;
 mod live_media;
 pub mod logging;
@@ -56,6 +57,7 @@ use utoipa_axum::router::OpenApiRouter;
 use crate::config::Config;
 use crate::service::Service;
 use limits::Bounds;
+pub use linger::Lingering;
 use problem::{Code, Problem};
 
 /// For pictures and plans: models are loaded, originals read.

@@ -13,7 +13,7 @@ use super::{Attempt, Trouble};
 use crate::child::Task;
 
 /// The sealed MP4 in the room.
-const CONVERTED: &str = "converted";
+pub const CONVERTED: &str = "converted";
 
 /// Replaces the original by an MP4 of it, unless it is one.
 pub async fn run(attempt: &Attempt) -> Result<(), Trouble> {
@@ -29,7 +29,7 @@ pub async fn run(attempt: &Attempt) -> Result<(), Trouble> {
     let key = SealKey::random();
     let input = attempt.original(&video, "convert").await?;
     let output = attempt.room.file(CONVERTED);
-    let spec = RemuxSpec { input, output, key: key.clone() };
+    let spec = RemuxSpec { input, output, key: key.clone(), context: None };
     let made: Option<Remuxed> = attempt.child(Task::Remux(spec)).await?;
     let Some(made) = made else {
         let result = json!({"video": video.id, "converted": false});
@@ -45,7 +45,7 @@ pub async fn run(attempt: &Attempt) -> Result<(), Trouble> {
 }
 
 /// Where the records of an attempt go: no name is used twice.
-fn folder(attempt: &Attempt, video: &Video, number: i64) -> Result<ObjectPath, Trouble> {
+pub fn folder(attempt: &Attempt, video: &Video, number: i64) -> Result<ObjectPath, Trouble> {
     Ok(format!("originals/{}/{}.{number}", video.id, attempt.fence.job).parse()?)
 }
 
@@ -71,7 +71,7 @@ async fn replace(
 }
 
 /// Stores the sealed MP4 record by record, as an upload is stored: each is an object.
-async fn store_records(
+pub async fn store_records(
     attempt: &Attempt,
     folder: &ObjectPath,
     bytes: u64,

@@ -45,6 +45,9 @@ impl Channel {
     /// The publisher is gone, or cut off.
     pub(super) fn gone(&mut self) {
         self.publisher = None;
+        if let Some(received) = &mut self.received {
+            received.gone();
+        }
         self.say(ToChild::Away, Bytes::new());
         self.gone = Some(Instant::now());
         self.set_ingest(Ingest::Reconnecting);
@@ -62,6 +65,7 @@ impl Channel {
 
     /// Passes on what the publisher sent. What the child does not take is left out up to the next key frame.
     pub(super) fn media(&mut self, media: Media) {
+        self.keep(&media);
         match media {
             Media::Video { message: VideoMessage::Config { avcc }, frame_rate } => {
                 self.video_config = Some((avcc.clone(), frame_rate));
@@ -98,6 +102,28 @@ impl Channel {
                 self.say(ToChild::Sound { ms: timestamp_ms }, data);
             }
             Media::Refused(why) => self.turned_away(&why),
+        }
+    }
+}
+
+impl Channel {
+    /// Keeps what the publisher sent, where the policy says so.
+    fn keep(&mut self, media: &Media) {
+        let now = self.began.elapsed();
+        let Some(received) = &mut self.received else { return };
+        match media {
+            Media::Video { message: VideoMessage::Config { avcc }, .. } => {
+                received.video_format(avcc);
+            }
+            Media::Video {
+                message: VideoMessage::Frame { timestamp_ms, composition_ms, keyframe, data },
+                ..
+            } => received.picture((*timestamp_ms, *composition_ms, *keyframe), data, now),
+            Media::Audio(AudioMessage::Config { asc }) => received.sound_format(asc, now),
+            Media::Audio(AudioMessage::Frame { timestamp_ms, data }) => {
+                received.sound(*timestamp_ms, data, now);
+            }
+            Media::Video { message: VideoMessage::EndOfSequence, .. } | Media::Refused(_) => {}
         }
     }
 }

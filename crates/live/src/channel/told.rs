@@ -27,6 +27,8 @@ enum Told {
     Protection(Protection),
     Recording(RecordingState),
     Recorded(Recorded),
+    /// What the publisher sends cannot be kept.
+    ReceivedLost(String),
 }
 
 /// Writes what it is told, in order.
@@ -91,6 +93,11 @@ impl Channel {
         self.recording = recording;
     }
 
+    pub(super) fn tell_received_lost(&mut self, reason: String) {
+        self.clerk.tell(Told::ReceivedLost(reason.clone()));
+        self.received_lost = Some(reason);
+    }
+
     pub(super) fn set_recorded(&mut self, recorded: Recorded) {
         self.clerk.tell(Told::Recorded(recorded));
         self.session.recorded = recorded;
@@ -110,6 +117,9 @@ impl Channel {
             self.set_recording(self.recording.clone());
         }
         self.set_recorded(self.session.recorded);
+        if let Some(reason) = self.received_lost.clone() {
+            self.tell_received_lost(reason);
+        }
     }
 }
 
@@ -138,5 +148,6 @@ async fn write(
         Told::Protection(protection) => store.set_protection(fence, protection, now).await,
         Told::Recording(recording) => store.set_recording(fence, recording, now).await,
         Told::Recorded(recorded) => store.set_recorded(fence, recorded).await,
+        Told::ReceivedLost(reason) => store.received_lost(fence, reason, now).await,
     }
 }

@@ -21,7 +21,7 @@ const REMEMBERED: usize = 512;
 
 /// Places the publisher's time stamps. All times are ticks of 1/90000 s; those of the broadcast count from its start.
 #[derive(Debug)]
-pub(crate) struct Timeline {
+pub struct Timeline {
     /// How long after it came a frame is shown.
     delay: i64,
     /// What is added to the publisher's time.
@@ -32,19 +32,19 @@ pub(crate) struct Timeline {
 
 impl Timeline {
     /// Frames are shown `delay` ticks after they came.
-    pub(crate) fn new(delay: i64) -> Self {
+    pub fn new(delay: i64) -> Self {
         Self { delay, offset: None, recent: VecDeque::new() }
     }
 
     /// The publisher is gone: the next one has another clock.
-    pub(crate) fn reset(&mut self) {
+    pub fn reset(&mut self) {
         self.offset = None;
         self.recent.clear();
     }
 
     /// When that is shown which has the publisher's time `ms` and came at `now`; `drop`: whether it is of those
     /// that place the clock (all that come regularly do).
-    pub(crate) fn place(&mut self, ms: u64, now: i64) -> i64 {
+    pub fn place(&mut self, ms: u64, now: i64) -> i64 {
         let theirs = i64::try_from(ms).unwrap_or(i64::MAX / 1000).saturating_mul(MS);
         let fresh = now.saturating_add(self.delay).saturating_sub(theirs);
         let Some(offset) = self.offset else { return self.put(fresh, theirs) };

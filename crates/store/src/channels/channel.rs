@@ -151,6 +151,8 @@ pub enum RecordingPolicy {
     /// What viewers see.
     #[default]
     Covered,
+    /// The same, and what the publisher sent, sealed, from which the recording is covered once more with more time.
+    CoveredAndSealedOriginal,
 }
 
 /// Who may watch.

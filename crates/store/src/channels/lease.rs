@@ -4,10 +4,12 @@
 
 use domain::{ChannelId, ServerId};
 use jiff::{SignedDuration, Timestamp};
+use sealed::SealKey;
 use sqlx::{AssertSqlSafe, Row};
 
 use super::change::enter;
 use super::channel::{COLUMNS, Channel, ChannelState, Ingest, channel};
+use super::received;
 use super::running::enter_ingest;
 use super::session::{Session, under_way};
 use crate::{Error, Store, Topic};
@@ -26,7 +28,7 @@ pub struct ChannelFence {
 }
 
 /// A channel that a server is to run from now on.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Claimed {
     /// The right to do so.
     pub fence: ChannelFence,
@@ -34,6 +36,8 @@ pub struct Claimed {
     pub channel: Channel,
     /// The session that is under way.
     pub session: Session,
+    /// Seals what its publisher sends ([`crate::received_context`]); `None`: that is not kept.
+    pub received: Option<SealKey>,
 }
 
 /// Where a server is found, as itself and not as one of many.
@@ -157,7 +161,8 @@ impl Store {
             let session = under_way(&mut tx, &channel).await?;
             let number = channel.lease.as_ref().map_or(0, |lease| lease.claim);
             let fence = ChannelFence { channel: channel.id, claim: number };
-            claimed.push(Claimed { fence, channel, session });
+            let received = received::key(self, &mut tx, session.id).await?;
+            claimed.push(Claimed { fence, channel, session, received });
         }
         self.commit(tx, &[Topic::Channels, Topic::Events]).await?;
         Ok(claimed)

@@ -11,6 +11,7 @@ use sqlx::{Any, AssertSqlSafe, Row, Transaction};
 
 use super::channel::Channel;
 use super::lease::ChannelFence;
+use super::received;
 use super::running::hold;
 use super::session::{COLUMNS, RecordingState, Session, recording_folder, session, under_way};
 use crate::events::{NewEvent, emit};
@@ -82,7 +83,8 @@ pub(super) async fn hand_over(
     let video = store.insert_video(tx, &new, now).await?;
     let work = json!({"session": session.id, "broken": broken});
     let job = NewJob { video: Some(video), ..NewJob::new(&session.owner, Kind::Recording, work) };
-    add(tx, &job, now).await?;
+    let job = add(tx, &job, now).await?;
+    received::hand_over(store, tx, channel, session, (video, job), now).await?;
     let update =
         "UPDATE sessions SET recording = $1, recording_reason = NULL, video = $2 WHERE id = $3";
     sqlx::query(update)
@@ -177,6 +179,7 @@ pub(crate) async fn discard_recording(
     let session = session(&row)?;
     let folder = recording_folder(&session.owner, session.id, session.started_at);
     discard(tx, &format!("{folder}/"), now).await?;
+    received::destroy(tx, session.id, now).await?;
     let update = "UPDATE sessions SET recording = 'failed', recording_reason = 'its video was deleted' \
          WHERE id = $1 AND recording = 'ready'";
     sqlx::query(update).bind(session.id.to_string()).execute(&mut **tx).await?;

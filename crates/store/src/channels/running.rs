@@ -8,6 +8,7 @@ use sqlx::{Any, AssertSqlSafe, Transaction};
 use super::change::{enter, remove, tell};
 use super::channel::{COLUMNS, Channel, ChannelState, Ingest, Protection, channel};
 use super::lease::ChannelFence;
+use super::received;
 use super::recording::hand_over;
 use super::session::{Recorded, RecordingState, under_way};
 use crate::jobs::shortened;
@@ -247,6 +248,9 @@ pub(super) async fn end_session(
 ) -> Result<(), Error> {
     let session = under_way(tx, &channel).await?;
     let is_handed_over = hand_over(store, tx, &channel, &session, now).await?.is_some();
+    if !is_handed_over {
+        received::destroy(tx, session.id, now).await?;
+    }
     let recording = match session.recording {
         RecordingState::Waiting => Some(RecordingState::Off),
         RecordingState::Recording if !is_handed_over => {

@@ -6,6 +6,7 @@ use sqlx::any::AnyRow;
 use sqlx::{Any, AssertSqlSafe, Row, Transaction};
 
 use super::channel::{Channel, Playback, RecordingPolicy};
+use super::received;
 use crate::db::{hex, id, time};
 use crate::versions::{began_folder, is_same};
 use crate::{Error, Store};
@@ -153,6 +154,7 @@ impl Store {
 
 /// Begins a session of a channel.
 pub(super) async fn begin(
+    store: &Store,
     tx: &mut Transaction<'static, Any>,
     session: SessionId,
     channel: &Channel,
@@ -162,8 +164,12 @@ pub(super) async fn begin(
         RecordingPolicy::None => RecordingState::Off,
         _ => RecordingState::Waiting,
     };
+    let key = match channel.policy.recording {
+        RecordingPolicy::CoveredAndSealedOriginal => Some(received::new_key(store, session)?),
+        RecordingPolicy::None | RecordingPolicy::Covered => None,
+    };
     let insert = "INSERT INTO sessions (id, channel, owner, collection, started_at, playback, recording, \
-         segments, bytes, duration_ms) VALUES ($1, $2, $3, $4, $5, $6, $7, 0, 0, 0)";
+         received_key, segments, bytes, duration_ms) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, 0, 0)";
     sqlx::query(insert)
         .bind(session.to_string())
         .bind(channel.id.to_string())
@@ -172,6 +178,7 @@ pub(super) async fn begin(
         .bind(now.as_millisecond())
         .bind(channel.policy.playback.name())
         .bind(recording.name())
+        .bind(key)
         .execute(&mut **tx)
         .await?;
     Ok(())

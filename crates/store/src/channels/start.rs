@@ -82,7 +82,7 @@ impl Store {
             }
         };
         let session = SessionId::new(now.as_millisecond());
-        session::begin(&mut tx, session, &channel, now).await?;
+        session::begin(self, &mut tx, session, &channel, now).await?;
         let update = sqlx::query("UPDATE channels SET session = $1 WHERE id = $2");
         let update = update.bind(session.to_string()).bind(channel.id.to_string());
         update.execute(&mut *tx).await?;

@@ -28,6 +28,8 @@ pub enum Kind {
     Convert,
     /// Publish what was recorded of a live session.
     Recording,
+    /// Make a sealed original of what a live session received.
+    Original,
     /// Find faces in a part of a long video.
     AnalysePart,
     /// Cover a part of a long video.
@@ -36,7 +38,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Mosaic,
         Self::Render,
         Self::Search,
@@ -44,6 +46,7 @@ impl Kind {
         Self::Ingest,
         Self::Convert,
         Self::Recording,
+        Self::Original,
         Self::AnalysePart,
         Self::RenderPart,
     ];
@@ -58,6 +61,7 @@ impl Kind {
             Self::Ingest => "ingest",
             Self::Convert => "convert",
             Self::Recording => "recording",
+            Self::Original => "original",
             Self::AnalysePart => "analyse_part",
             Self::RenderPart => "render_part",
         }

@@ -15,7 +15,7 @@ use crate::audit::append;
 use crate::db::id;
 use crate::events::{NewEvent, emit};
 use crate::jobs::{End, Fence, Kind, NewJob, add, end};
-use crate::videos::{discard, signed, unsigned};
+use crate::videos::{discard, missing, signed, unsigned};
 use crate::{Action, Error, Part, Store, Topic};
 
 /// What takes the place of an original.
@@ -150,6 +150,34 @@ impl Store {
         }
         Ok(tx.commit().await?)
     }
+}
+
+/// Makes `new` the original of a recording, which has none. Gives the name of the video, and the bytes of its original.
+///
+/// # Errors
+/// As [`Store::adopt_original`].
+pub(crate) async fn adopt(
+    store: &Store,
+    tx: &mut Transaction<'static, Any>,
+    new: &Replacement,
+) -> Result<(String, u64), Error> {
+    let Replacement { video, key, parts, info } = new;
+    let length = contiguous(parts, 0)?;
+    let sealed = store.wrap.seal(&key_context(*video), &*key.to_bytes())?;
+    let update = "UPDATE videos SET sealed_key = $1, length = $2, received = $2, info = $3 \
+         WHERE id = $4 AND state = 'stored' AND length = 0 AND sealed_key IS NULL RETURNING name";
+    let row = sqlx::query(update)
+        .bind(sealed)
+        .bind(signed(length))
+        .bind(info.to_string())
+        .bind(video.to_string())
+        .fetch_optional(&mut **tx)
+        .await?;
+    let name: String = row.ok_or_else(|| missing(*video))?.try_get(0)?;
+    for part in parts {
+        insert_part(tx, *video, part).await?;
+    }
+    Ok((name, length))
 }
 
 /// # Errors

@@ -13,6 +13,10 @@ enum RecordingName {
     None,
     /// What viewers see.
     Covered,
+    /// The same, and, sealed, what the publisher sends: when the session is over, the recording is covered once more from
+    /// that, more thoroughly. A recording then has an original like an upload. What was covered as a whole by hand is not
+    /// in it.
+    CoveredAndSealedOriginal,
 }
 
 impl From<store::RecordingPolicy> for RecordingName {
@@ -21,6 +25,7 @@ impl From<store::RecordingPolicy> for RecordingName {
         match policy {
             P::None => Self::None,
             P::Covered => Self::Covered,
+            P::CoveredAndSealedOriginal => Self::CoveredAndSealedOriginal,
         }
     }
 }
@@ -30,6 +35,7 @@ impl From<RecordingName> for store::RecordingPolicy {
         match name {
             RecordingName::None => Self::None,
             RecordingName::Covered => Self::Covered,
+            RecordingName::CoveredAndSealedOriginal => Self::CoveredAndSealedOriginal,
         }
     }
 }

@@ -1,0 +1,134 @@
+//! What a publisher sent is kept, sealed, where the policy says so, and the recording is covered from it once more.
+
+#![allow(clippy::unwrap_used)] // In helpers of tests too: a panic is a failure with a place.
+
+#[path = "support/broadcast.rs"]
+mod broadcast;
+#[path = "support/live.rs"]
+mod live;
+#[path = "support/server.rs"]
+mod server;
+mod support;
+
+use std::io::Read;
+
+use broadcast::{CLIP, Publisher, Seen, Sight, Viewer, make_clip, start};
+use domain::VideoId;
+use jiff::Timestamp;
+use live::{Service, on_disk, until};
+use sealed::Reader;
+use serde_json::{Value, json};
+use store::{KeySource, Location, Store};
+use support::Scratch;
+
+const LIVE: &str = "[live]\nlisten = \"127.0.0.1:0\"\nslots = 2\n";
+
+/// A channel of which the original is kept, and that shows who agrees.
+fn start_keeping(service: &Service<'_>) -> Value {
+    let policy = json!({"recording": "covered_and_sealed_original"});
+    service.post("/v1/channels", &json!({"collection": "shop", "policy": policy})).is(201);
+    let started = start(service, Some("shop"));
+    assert_eq!(started["state"], "exist");
+    started
+}
+
+fn watch_until(service: &Service<'_>, viewer: &mut Viewer<'_>, is: impl Fn(&[Seen]) -> bool) {
+    let from = viewer.pictures.len();
+    until(|| {
+        viewer.look(service);
+        let seen = &viewer.pictures[from..];
+        if is(seen) { Ok(()) } else { Err(service.get("/v1/channels").body) }
+    });
+}
+
+fn shows_him(seen: &[Seen]) -> bool {
+    seen.iter().filter(|picture| picture.him == Sight::Face).count() >= 24
+}
+
+/// Nothing of the clip for a whole segment.
+fn is_covered(seen: &[Seen]) -> bool {
+    seen.windows(40).any(|seen| seen.iter().all(|picture| picture.him == Sight::Nothing))
+}
+
+fn stop(service: &Service<'_>, started: &Value) {
+    let stop = json!({"channel_id": started["channel_id"]});
+    until(|| match service.post("/v1/live/stop", &stop) {
+        answer if answer.status == 200 => Ok(()),
+        answer => Err(answer.body),
+    });
+}
+
+/// The plaintext of a video's original.
+fn unsealed(s: &Scratch, video: &str) -> Vec<u8> {
+    let (location, key) = (Location::Folder(s.path("data")), s.path("data/server.key"));
+    let video: VideoId = video.parse().unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (of, parts) = runtime.block_on(async {
+        let store = Store::open(&location, &KeySource::File(key)).await.unwrap();
+        store.original("admin", video, "test", "test", Timestamp::now()).await.unwrap()
+    });
+    let records = parts.iter().map(|part| s.read(&format!("data/objects/{}", part.object)));
+    let records: Vec<u8> = records.collect::<Vec<_>>().concat();
+    let mut plain = Vec::new();
+    Reader::new(std::io::Cursor::new(records), &of).unwrap().read_to_end(&mut plain).unwrap();
+    plain
+}
+
+#[test]
+fn a_recording_is_covered_once_more_from_its_sealed_original_which_has_nothing_that_was_hidden() {
+    let s = Scratch::new();
+    make_clip(&s);
+    let service = Service::start(&s, LIVE);
+    service.enrol_man();
+    let started = start_keeping(&service);
+    let mut viewer = Viewer::of(&s, &started);
+    let url = started["source_url"].as_str().unwrap();
+    let publisher = Publisher::start(&s, url);
+    watch_until(&service, &mut viewer, shows_him);
+    let cover = format!("/v1/channels/{}/cover-all", started["channel_id"].as_str().unwrap());
+    service.post(&cover, &json!({})).is(200);
+    watch_until(&service, &mut viewer, is_covered);
+    service.delete(&cover).is(200);
+    watch_until(&service, &mut viewer, shows_him);
+    // The same encoder comes back.
+    drop(publisher);
+    let publisher = Publisher::start(&s, url);
+    let before = viewer.pictures.len();
+    watch_until(&service, &mut viewer, |seen| seen.len() > 200 && shows_him(&seen[100..]));
+    assert!(viewer.pictures.len() > before);
+    drop(publisher);
+    stop(&service, &started);
+    assert_eq!(viewer.leaks(), 0);
+
+    let ready = service.event("recording.ready");
+    let id = ready["video"].as_str().unwrap();
+    let path = format!("/v1/videos/{id}");
+    let video = service.wait(&path, |video| video["published"]["version"] == 2);
+    assert_eq!(video["has_original"], true, "{video:#}");
+    service.watch(&video, "covered.mp4");
+    s.write("original.mp4", unsealed(&s, id));
+    s.assert_plays("covered.mp4");
+    let photo = support::fixture("made/keep_man.jpg");
+    let verified = format!("verify original.mp4 covered.mp4 --keep {}", photo.display());
+    s.garim(&verified).ok();
+    let mut seen = Viewer::of(&s, &started);
+    seen.watch_file("covered.mp4");
+    assert_eq!(seen.leaks(), 0);
+    assert!(shows_him(&seen.pictures));
+
+    // Every picture that was received is in it, but for those while everything was covered.
+    let times: Vec<f64> = s.times("original.mp4").iter().map(|at| at.as_f64()).collect();
+    assert_eq!(s.times("covered.mp4").len(), times.len());
+    let holes: Vec<f64> = times.windows(2).map(|pair| pair[1] - pair[0]).filter(|gap| *gap > 0.5).collect();
+    assert!(!holes.is_empty() && holes.iter().any(|hole| *hole > 2.0), "{holes:?}");
+    assert!(times.len() > 200);
+
+    // Nothing of it is, or was, plain.
+    let clip = s.read(CLIP);
+    let needle = &clip[clip.len() / 2..clip.len() / 2 + 32];
+    assert!(!on_disk(&s, needle), "what was received lies on the disk in the clear");
+    until(|| match std::fs::read_dir(s.path("data/objects/received")).map(Iterator::count) {
+        Ok(left) if left > 0 => Err("what was received is still there".to_owned()),
+        _ => Ok(()),
+    });
+}
