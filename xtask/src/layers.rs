@@ -23,7 +23,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "garim-pipeline",
         &["garim-domain", "garim-sealed", "garim-vision", "garim-redact", "garim-media"],
     ),
-    ("garim-live", &["garim-domain", "garim-sealed", "garim-pipeline", "garim-rtmp", "garim-store"]),
+    (
+        "garim-live",
+        &["garim-domain", "garim-sealed", "garim-pipeline", "garim-rtmp", "garim-store"],
+    ),
     (
         "garim",
         &[

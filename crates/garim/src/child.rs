@@ -19,8 +19,8 @@ use anyhow::{Context, Result, anyhow, bail};
 use pipeline::live::wire::{self, FromChild};
 use pipeline::live::{LiveEncoding, LiveSpec};
 use pipeline::{
-    EnrolSpec, Input, JobSpec, PartSpec, Phase, PhotoSearchSpec, Progress, RecordingSpec,
-    RemuxSpec, RenderSpec, SearchSpec, TrackSpec, VerifySpec,
+    ArchiveSpec, EnrolSpec, Input, JobSpec, PartSpec, Phase, PhotoSearchSpec, Progress,
+    RecordingSpec, RemuxSpec, RenderSpec, SearchSpec, TrackSpec, VerifySpec,
 };
 use rustix::process::{
     DumpableBehavior, Pid, Resource, Rlimit, Signal, getppid, set_dumpable_behavior,
@@ -51,6 +51,8 @@ pub enum Task {
     Remux(RemuxSpec),
     /// Makes an MP4 of what a live channel sent: covered, so in the clear.
     Recording(RecordingSpec),
+    /// Makes segments of HLS of a covered file.
+    Archive(ArchiveSpec),
     /// Plain files only: what it writes is uncovered, and must not lie beside a sealed original.
     Convert {
         input: PathBuf,
@@ -311,6 +313,7 @@ fn work(task: &Task, tell: &mut dyn FnMut(Progress)) -> Result<serde_json::Value
         Task::SearchPhoto(spec) => serde_json::to_value(pipeline::search_photo(spec)?)?,
         Task::Remux(spec) => serde_json::to_value(pipeline::remux(spec, tell)?)?,
         Task::Recording(spec) => serde_json::to_value(pipeline::recording(spec, tell)?)?,
+        Task::Archive(spec) => serde_json::to_value(pipeline::archive(spec, tell)?)?,
         Task::Gauge(encoding) => serde_json::to_value(pipeline::live::gauge(encoding)?)?,
         Task::Live(_) => bail!("a live channel has no single result"),
         Task::Probe { input } => serde_json::to_value(media::probe(input.open()?)?)?,

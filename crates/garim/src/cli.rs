@@ -60,7 +60,7 @@ pub enum Command {
 /// covers; when something fails, there is no output.
 #[derive(Debug, Args)]
 pub struct MosaicArgs {
-    /// Videos (MP4, MOV, MKV, WebM, MPEG-TS, AVI, local HLS .m3u8), photos (JPEG, PNG, WebP), or
+    /// Videos (MP4, MOV, MKV, WebM, MPEG-TS, AVI, FLV, local HLS .m3u8), photos (JPEG, PNG, WebP), or
     /// folders of them.
     #[arg(required = true, value_name = "INPUT")]
     pub inputs: Vec<PathBuf>,

@@ -16,8 +16,8 @@ const EVERY: Duration = Duration::from_secs(2);
 const RARELY: u32 = 1800;
 /// Objects deleted in one look.
 const GARBAGE: u32 = 200;
-/// Folders of objects that jobs make, or are given.
-const MADE: [&str; 3] = ["vod", "searches", "plans"];
+/// Folders of objects that jobs and live channels make, or jobs are given.
+const MADE: [&str; 4] = ["vod", "searches", "plans", "received"];
 /// Objects in them that are looked at in one look.
 const LISTED: usize = 1000;
 /// A channel that no server makes ready for so long is free again. Who started it waits no longer than that.

@@ -15,7 +15,8 @@ const MAX_DEPTH: usize = 32;
 /// Photos of one person, at most.
 const MAX_PHOTOS: usize = 64;
 
-const VIDEOS: [&str; 10] = ["mp4", "m4v", "mov", "mkv", "webm", "ts", "mts", "m2ts", "avi", "m3u8"];
+const VIDEOS: [&str; 11] =
+    ["mp4", "m4v", "mov", "mkv", "webm", "ts", "mts", "m2ts", "avi", "flv", "m3u8"];
 const PHOTOS: [&str; 4] = ["jpg", "jpeg", "png", "webp"];
 /// Ends the name of an output that has no place of its own.
 const COVERED: &str = "-covered";

@@ -65,6 +65,12 @@ fn matroska_with_av1_and_flac() {
 }
 
 #[test]
+fn flash_video_with_h264_and_aac() {
+    let s = is_covered("flv", "-c:v libx264 -preset ultrafast -bf 2 -c:a aac", Some("copied"));
+    assert_sound_is_the_same(&s, "in.flv");
+}
+
+#[test]
 fn mp4_with_mpeg_4_and_mp3() {
     let s = is_covered("mp4", "-c:v mpeg4 -q:v 3 -bf 1 -c:a libmp3lame", Some("copied"));
     assert_sound_is_the_same(&s, "in.mp4");

@@ -20,6 +20,9 @@ use serde_json::{Value, json};
 use store::RecordingState;
 use support::{Packet, Scratch, Seconds};
 
+/// The files of a recording that anybody may have.
+const PUBLISHED: [&str; 4] = ["video.mp4", "poster.jpg", "segments.mp4", "media.m3u8"];
+
 /// Four segments of six pictures of one man, with a tone.
 fn clip(s: &Scratch, args: &str) -> Fragmented {
     s.clip("", &format!("-bf 0 -g 6 -keyint_min 6 -sc_threshold 0 -c:a aac {args} in.mp4"));
@@ -94,7 +97,7 @@ fn it_is_one_mp4_with_the_packets_of_the_segments_a_poster_and_an_archive() {
     let (video, job) = finished(&service, &live);
     assert_eq!(job["state"]["name"], "done", "{job:#}");
     let names = files(&s, &service, &video);
-    assert_eq!(names, ["video.mp4", "poster.jpg", "segments.mp4", "media.m3u8"]);
+    assert_eq!(names, PUBLISHED);
 
     s.assert_plays("video.mp4");
     let pictures = s.packets("video.mp4", "v:0");
@@ -227,8 +230,9 @@ fn who_is_seen_and_agrees_stays_and_is_covered_when_they_withdraw_later() {
     s.assert_plays("again.mp4");
     s.assert_covered("in.mp4", "again.mp4", HIS_FACE);
     s.assert_covered("in.mp4", "again.mp4", HER_FACE);
-    let names: Vec<String> = files(&s, &service, &video);
-    assert_eq!(names, ["video.mp4", "poster.jpg"], "no archive of what was withdrawn");
+    assert_eq!(files(&s, &service, &video), PUBLISHED);
+    s.assert_plays("segments.mp4");
+    s.assert_covered("in.mp4", "segments.mp4", HIS_FACE);
     assert_eq!(live.state(), RecordingState::Ready { video: video.parse().unwrap() });
 }
 
@@ -240,16 +244,22 @@ fn who_withdrew_during_the_broadcast_is_covered_before_anybody_gets_the_recordin
     let (video, job) = finished(&service, &live);
     let result = &job["state"]["result"];
     assert_eq!(result["covered_again"], true, "{job:#}");
-    let names = files(&s, &service, &video);
-    assert_eq!(names, ["video.mp4", "poster.jpg"]);
-    s.assert_plays("video.mp4");
-    s.assert_covered("in.mp4", "video.mp4", HIS_FACE);
-    s.assert_covered("in.mp4", "video.mp4", HER_FACE);
+    assert_eq!(files(&s, &service, &video), PUBLISHED);
+    for file in ["video.mp4", "segments.mp4"] {
+        s.assert_plays(file);
+        s.assert_covered("in.mp4", file, HIS_FACE);
+        s.assert_covered("in.mp4", file, HER_FACE);
+    }
+    let text = String::from_utf8(s.read("media.m3u8")).unwrap();
+    let seconds = text.lines().filter_map(|line| line.strip_prefix("#EXTINF:")?.strip_suffix(','));
+    let seconds: f64 = seconds.map(|seconds| seconds.parse::<f64>().unwrap()).sum();
+    assert!((seconds - clip.ticks() as f64 / 90_000.0).abs() < 0.1, "{text}");
     let versions = service.get(&format!("/v1/videos/{video}/versions")).is(200).json();
     assert_eq!(versions["items"].as_array().unwrap().len(), 1);
     assert_eq!(versions["items"][0]["shows"], json!([]));
     assert_eq!(service.event("recording.ready")["duration_ms"], clip.ticks() / 90);
-    assert_eq!(service.event("recording.ready")["playlist"], Value::Null);
+    let playlist = service.event("recording.ready")["playlist"].clone();
+    assert!(playlist.as_str().unwrap().ends_with("/media.m3u8"), "{playlist}");
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! What a publisher sends, kept sealed: the original that a recording is covered from once more when there is time.
 //!
 //! Pictures and sound are written down as they come, as the tags of an FLV file (FLV annex E), which is how RTMP carries
-//! them. The file is sealed in this process and goes to the store in pieces; nothing of it is ever plain on a disk. Times
-//! in it are those of the broadcast. A *take* is one such file: it ends where the format changes.
+//! them. The file is sealed in this process and goes to the store in pieces; nothing of it is ever plain on a disk. A
+//! *take* is one such file: it ends where the format changes. Its clock is the broadcast's, from where it begins.
 //!
 //! What is covered as a whole by hand is not kept at all, from what viewers had not seen yet when somebody pressed the
 //! key: so everything waits for a moment before it is sealed.
@@ -200,6 +200,8 @@ pub(crate) struct Received {
     format: u64,
     /// How its sound is coded, if there is any yet.
     take_sound: Option<Bytes>,
+    /// When it began, in milliseconds of the broadcast: its own clock starts there.
+    from_ms: u64,
     /// Nothing more goes into it.
     is_over: bool,
     last_video: u64,
@@ -236,15 +238,12 @@ impl Received {
     ///
     /// # Errors
     /// When the folder cannot be read.
-    pub(crate) async fn open(
-        place: Place,
-        claim: i64,
-        hidden: bool,
-    ) -> Result<Self, store::Error> {
+    pub(crate) async fn open(place: Place, claim: i64, hidden: bool) -> Result<Self, store::Error> {
         let claim = claim.unsigned_abs();
         let there = all(&place.objects, &place.folder).await?;
-        let there = there.iter().filter_map(|object| Piece::parse(object.path.base()));
-        let last = there.max_by_key(|piece| (piece.take, piece.start + piece.length));
+        let there: Vec<_> = there.iter().filter_map(|o| Piece::parse(o.path.base())).collect();
+        let last = there.iter().max_by_key(|piece| (piece.take, piece.start + piece.length));
+        let first = last.and_then(|last| there.iter().find(|piece| piece.take == last.take));
         let (to, waiting) = mpsc::channel(MAX_WAITING);
         let (told, failed) = watch::channel(None);
         tokio::spawn(store_all(place, claim, waiting, told));
@@ -260,6 +259,7 @@ impl Received {
             take,
             format,
             take_sound: None,
+            from_ms: first.map_or(0, |piece| piece.from_ms),
             is_over: take == 0,
             last_video: ms,
             last_sound: ms,
@@ -388,6 +388,7 @@ impl Received {
         self.take += 1;
         self.format = hash(&avcc);
         self.take_sound = None;
+        self.from_ms = ms;
         self.is_over = false;
         self.push(What::Format, ms, now, &[0x17, 0, 0, 0, 0], avcc);
         if let Some(first) = self.waiting.back_mut() {
@@ -410,12 +411,12 @@ impl Received {
         if self.to.is_none() {
             return;
         }
-        if ms > LAST_MS {
-            return self.fail("the broadcast is longer than 24 days");
-        }
         let kind = if begin.len() == 2 { AUDIO } else { VIDEO };
         let size = (begin.len() + data.len()) as u32; // Messages are 4 MiB at most.
-        let time = (ms as u32).to_be_bytes();
+        let Some(time) = ms.checked_sub(self.from_ms).filter(|ms| *ms <= LAST_MS) else {
+            return self.fail("what is kept is longer than 24 days");
+        };
+        let time = (time as u32).to_be_bytes();
         let mut head = Vec::with_capacity(TAG + begin.len());
         head.push(kind);
         head.extend_from_slice(&size.to_be_bytes()[1..]);

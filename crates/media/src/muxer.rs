@@ -19,6 +19,8 @@ pub(crate) struct Muxer<'a> {
     context: *mut ff::AVFormatContext,
     /// What it is written through, unless FFmpeg opened the file; dropped after the context is freed.
     avio: Option<Avio<&'a mut dyn Target>>,
+    /// Movie fragments, each from a key frame on, in the place of one index.
+    fragmented: bool,
     started: bool,
     /// Last decoding time of every stream, in its own ticks.
     last: Vec<i64>,
@@ -41,6 +43,13 @@ impl Muxer<'static> {
             ff::avio_open(&mut (*muxer.context).pb, url.as_ptr(), ff::AVIO_FLAG_WRITE as i32)
         };
         muxer.output(code).map(|_| muxer)
+    }
+
+    /// Writes a file of a header and movie fragments (ISO/IEC 14496-12, 8.8), of which each begins with a key frame.
+    pub(crate) fn fragmented(path: &Path) -> Result<Self, MediaError> {
+        let mut muxer = Self::create(path)?;
+        muxer.fragmented = true;
+        Ok(muxer)
     }
 }
 
@@ -78,7 +87,14 @@ impl<'a> Muxer<'a> {
         })?;
         // SAFETY: the context was allocated by the call, and is owned by the muxer from here on.
         unsafe { (*context).flags |= ff::AVFMT_FLAG_BITEXACT as i32 };
-        Ok(Self { path: path.to_owned(), context, avio, started: false, last: Vec::new() })
+        Ok(Self {
+            path: path.to_owned(),
+            context,
+            avio,
+            fragmented: false,
+            started: false,
+            last: Vec::new(),
+        })
     }
 
     /// Adds a stream with its own copy of `parameters`; returns its index.
@@ -164,7 +180,10 @@ impl<'a> Muxer<'a> {
         let timescale = base.den().to_string();
         let movie = self.movie_timescale(base).to_string();
         let mut pairs = vec![(c"movie_timescale", movie.as_str())];
-        if self.avio.is_none() {
+        if self.fragmented {
+            let flags = "+frag_keyframe+empty_moov+default_base_moof+skip_trailer";
+            pairs.push((c"movflags", flags));
+        } else if self.avio.is_none() {
             pairs.push((c"movflags", "+faststart"));
         }
         if self.parameters().any(|p| p.codec_id == ff::AVCodecID::FLAC) {

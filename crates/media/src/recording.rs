@@ -76,6 +76,22 @@ impl Recording {
         copy(source, streams, clock, Muxer::create(output)?, progress)
     }
 
+    /// Writes its video and sound to `output` as a header and movie fragments, of which each begins with a key frame:
+    /// segments of HLS. Packet for packet, by the clock that it has.
+    ///
+    /// # Errors
+    /// As [`Recording::mp4`].
+    pub fn fragments(
+        &self,
+        output: &Path,
+        progress: &mut dyn FnMut(f64, Option<f64>),
+    ) -> Result<(), MediaError> {
+        let source = Source::open((&*self.path).into())?;
+        let streams = carried(&source, "a recording is not encoded again")?;
+        let clock = Clock::of(&source, streams.0)?;
+        copy(source, streams, clock, Muxer::fragmented(output)?, progress)
+    }
+
     /// The first picture that is shown at `seconds` or later, or else the last one; `None`: there is none.
     ///
     /// # Errors

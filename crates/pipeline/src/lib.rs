@@ -11,11 +11,13 @@
 //! search:  the first pass of analyse -> lines of faces
 //! remux:   demux -> mux, of sealed originals
 //! recording: demux -> mux, of what a live channel sent, and a poster
+//! archive: demux -> mux, of a recording that was covered again, as segments of HLS
 //! live:    decode -> detect -> plan -> paint -> encode, on a clock, see [`live`]
 //! verify:  decode both files -> detect and compare (one worker a core) -> VerifyReport
 //! ```
 
 mod analyse;
+mod archive;
 mod color;
 mod enrol;
 mod error;
@@ -41,6 +43,7 @@ mod threads;
 mod verify;
 
 pub use analyse::{Analysed, Analyst, analyse};
+pub use archive::{ArchiveMade, ArchiveSpec, archive};
 pub use enrol::{
     EnrolSpec, Examined, KeepSpec, KnownBy, Reason, Refusal, Templates, enrol, examine,
 };

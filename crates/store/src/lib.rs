@@ -30,7 +30,8 @@ pub use backup::{BackedUp, BackupKey, Restored, restore};
 pub use channels::{
     Asked, Changes, Channel, ChannelFence, ChannelState, Claimed, Ingest, Lease, NewChannel,
     NewLive, Orders, Playback, Policy, Protection, Recorded, RecordingPolicy, RecordingState,
-    ServerAddress, Session, Started, StreamKey, received_context, received_folder, recording_folder,
+    ServerAddress, Session, Started, StreamKey, received_context, received_folder,
+    recording_folder,
 };
 pub use consent::{Consent, NewConsent, Scope, Standing};
 pub use db::{Location, Store, Topic};

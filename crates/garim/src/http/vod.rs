@@ -46,7 +46,7 @@ async fn playlist(
     };
     let file = version.files.iter().find(|file| file.name == PLAYLIST);
     if file.is_none() {
-        let detail = "this recording was covered again, and is one MP4 only: see its video";
+        let detail = "this recording has no archive, and is one MP4 only: see its video";
         return Err(Problem::new(Code::NotFound, detail));
     }
     let folder: ObjectPath = version.folder.parse()?;

@@ -135,9 +135,20 @@ impl Attempt {
         name: &str,
         public: bool,
     ) -> Result<VersionFile, Trouble> {
+        self.store_as(folder, name, name, public).await
+    }
+
+    /// Stores the room's file `file` as the object `name` in `folder`.
+    pub async fn store_as(
+        &self,
+        folder: &ObjectPath,
+        file: &str,
+        name: &str,
+        public: bool,
+    ) -> Result<VersionFile, Trouble> {
         self.go_on()?;
         self.tell("store", 0, None);
-        let path = self.room.file(name);
+        let path = self.room.file(file);
         let bytes = self.service.objects.put_file(&folder.join(name)?, &path).await?;
         Ok(VersionFile { name: name.to_owned(), bytes, public })
     }

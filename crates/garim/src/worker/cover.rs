@@ -9,7 +9,7 @@ use redact::{Published, Shape};
 use serde_json::{Map, Value, json};
 use store::{Error, NewVersion, ObjectPath, Scope, Version, VersionState, Video};
 
-use super::{Attempt, Trouble, parts};
+use super::{Attempt, Trouble, parts, recording};
 use crate::child::Task;
 use crate::work::{MosaicOptions, RecoverWork, RenderWork};
 
@@ -275,6 +275,9 @@ async fn publish(
     let mut files = vec![attempt.store(&folder, VIDEO, true).await?];
     files.push(attempt.store(&folder, POSTER, true).await?);
     files.push(attempt.store(&folder, PLAN, false).await?);
+    if attempt.service.store.is_recording(video.id).await? {
+        files.extend(recording::archive_covered(attempt, &folder).await?);
+    }
     let text = report.clone().renamed(VIDEO.as_ref(), Some(PLAN.as_ref()));
     let text = text.to_json().map_err(|e| Trouble::never("bad_answer", e.to_string()))?;
     // The last object, and by conditional create: it is there only when all others are.

@@ -55,11 +55,15 @@ async fn take(attempt: &Attempt, work: &OriginalWork) -> Result<Take, Trouble> {
     let folder = received_folder(work.session).parse()?;
     let objects = live::all(&attempt.service.objects, &folder).await?;
     let mut takes = live::takes(&objects).ok_or_else(|| {
-        Trouble::never("incomplete", "not all that the publisher sent was kept: a server died over it")
+        Trouble::never(
+            "incomplete",
+            "not all that the publisher sent was kept: a server died over it",
+        )
     })?;
     takes.sort_by_key(Take::duration_ms);
     let longest = takes.pop();
-    let longest = longest.ok_or_else(|| Trouble::never("no_original", "no picture was received"))?;
+    let longest =
+        longest.ok_or_else(|| Trouble::never("no_original", "no picture was received"))?;
     let others: u64 = takes.iter().map(Take::duration_ms).sum();
     if others > SHORT {
         let why = format!(

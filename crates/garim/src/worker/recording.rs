@@ -2,14 +2,14 @@
 //! archive of the segments.
 //!
 //! The segments are covered already, for those who agreed to be seen live. If somebody who may be seen in them does not
-//! agree to be seen in videos, the MP4 is covered again before anybody gets it, and there is no archive.
+//! agree to be seen in videos, the MP4 is covered again before anybody gets it, and the archive is made of that.
 
 mod archive;
 
 use std::collections::BTreeSet;
 
 use domain::PersonId;
-use pipeline::{Input, JobSpec, RecordingMade, RecordingSpec, Report};
+use pipeline::{ArchiveMade, ArchiveSpec, Input, JobSpec, RecordingMade, RecordingSpec, Report};
 use serde_json::{Map, Value, json};
 use store::{NewVersion, ObjectPath, Session, VersionFile, Video, recording_folder};
 use tokio::io::AsyncWriteExt;
@@ -23,8 +23,9 @@ use archive::{Archive, Taken};
 /// The segments, one behind the other, with their headers; and the playlist that says where each is.
 pub const SEGMENTS: &str = "segments.mp4";
 pub const PLAYLIST: &str = "media.m3u8";
-/// In the room: what the MP4 is made of, and the MP4 where that is to be covered again.
+/// In the room: what the MP4 is made of, the MP4 where that is to be covered again, and the archive of that.
 const SOURCE: &str = "recorded.m3u8";
+const ARCHIVE: &str = "archive.mp4";
 const RECORDED: &str = "recorded.mp4";
 /// Longest header of segments, and longest list of people, in bytes.
 const MAX_SMALL: usize = 1 << 20;
@@ -162,9 +163,7 @@ async fn publish(
         files.push(attempt.store(&folder, name, true).await?);
     }
     // The last object: it is there only when all others are.
-    let playlist = archive.playlist(SEGMENTS).into_bytes();
-    let playlist = attempt.store_bytes(&folder, PLAYLIST, playlist).await?;
-    files.push(VersionFile { public: true, ..playlist });
+    files.push(store_playlist(attempt, &folder, archive).await?);
     told.insert("covered_again".to_owned(), false.into());
     let new = NewVersion {
         video: video.id,
@@ -176,6 +175,30 @@ async fn publish(
         shows,
     };
     cover::put_out(attempt, &new, &told.into()).await
+}
+
+async fn store_playlist(
+    attempt: &Attempt,
+    folder: &ObjectPath,
+    archive: &Archive,
+) -> Result<VersionFile, Trouble> {
+    let playlist = archive.playlist(SEGMENTS).into_bytes();
+    let playlist = attempt.store_bytes(folder, PLAYLIST, playlist).await?;
+    Ok(VersionFile { public: true, ..playlist })
+}
+
+/// Makes an archive of a recording that was covered once more, from the MP4 in the room, and stores it: what viewers of a
+/// session were told stays good. Gives its files.
+pub async fn archive_covered(
+    attempt: &Attempt,
+    folder: &ObjectPath,
+) -> Result<Vec<VersionFile>, Trouble> {
+    let (covered, output) = (attempt.room.file(VIDEO), attempt.room.file(ARCHIVE));
+    let spec = ArchiveSpec { covered, output };
+    let made: Option<ArchiveMade> = attempt.child(Task::Archive(spec)).await?;
+    let Some(made) = made else { return Ok(Vec::new()) };
+    let segments = attempt.store_as(folder, ARCHIVE, SEGMENTS, true).await?;
+    Ok(vec![segments, store_playlist(attempt, folder, &made.into()).await?])
 }
 
 /// Publishes the MP4 with all covered but those who agree.

@@ -32,6 +32,15 @@ impl Store {
         self
     }
 
+    /// Whether a video was recorded of a live session.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn is_recording(&self, video: VideoId) -> Result<bool, Error> {
+        let query = sqlx::query("SELECT 1 FROM sessions WHERE video = $1").bind(video.to_string());
+        Ok(query.fetch_optional(&self.pool).await?.is_some())
+    }
+
     /// Has what was recorded of the session under way made a video, and gives its id; `None`: nothing was recorded.
     /// Doing so again changes nothing. What was recorded before a recording failed is made one too.
     ///

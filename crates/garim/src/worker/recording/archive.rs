@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use bytes::Bytes;
 use live::{Recorded, Segment};
+use pipeline::ArchiveMade;
 use store::{Object, ObjectPath};
 
 use crate::worker::Trouble;
@@ -121,6 +122,18 @@ pub struct Archive {
     /// That of the next segment, and whether it is the first behind it.
     header: Option<(Place, bool)>,
     segments: Vec<Placed>,
+}
+
+impl From<ArchiveMade> for Archive {
+    fn from(made: ArchiveMade) -> Self {
+        let header = Place { at: 0, bytes: made.header };
+        let mut archive =
+            Self { end: made.header, header: Some((header, true)), ..Self::default() };
+        for (bytes, ticks) in made.segments {
+            archive.segment(bytes, ticks);
+        }
+        archive
+    }
 }
 
 impl Archive {
