@@ -1509,7 +1509,7 @@ export interface components {
             ended_at?: string | null;
             /** Format: uuid */
             id: string;
-            /** @description `mosaic`, `render`, `search`, `recover`, `ingest`, `convert` or `recording`; of parts of long videos `analyse_part` or `render_part`. */
+            /** @description `mosaic`, `render`, `search`, `recover`, `ingest`, `convert`, `recording` or `original`; of parts of long videos `analyse_part` or `render_part`. */
             kind: string;
             /**
              * Format: uuid
@@ -1806,7 +1806,7 @@ export interface components {
                 ended_at?: string | null;
                 /** Format: uuid */
                 id: string;
-                /** @description `mosaic`, `render`, `search`, `recover`, `ingest`, `convert` or `recording`; of parts of long videos `analyse_part` or `render_part`. */
+                /** @description `mosaic`, `render`, `search`, `recover`, `ingest`, `convert`, `recording` or `original`; of parts of long videos `analyse_part` or `render_part`. */
                 kind: string;
                 /**
                  * Format: uuid
@@ -2121,7 +2121,7 @@ export interface components {
          * @description What is kept of a session.
          * @enum {string}
          */
-        RecordingPolicy: "none" | "covered";
+        RecordingPolicy: "none" | "covered" | "covered_and_sealed_original";
         /** @description Why a photo does not do. */
         RefusedPhoto: {
             /**

@@ -7,6 +7,8 @@
 //! What is covered as a whole by hand is not kept at all, from what viewers had not seen yet when somebody pressed the
 //! key: so everything waits for a moment before it is sealed.
 
+mod piece;
+
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -14,11 +16,13 @@ use bytes::Bytes;
 use pipeline::live::Timeline;
 use sealed::{MAX_RECORD, SealKey};
 use sha2::{Digest, Sha256};
-use store::{Object, ObjectPath, Objects};
+use store::{ObjectPath, Objects};
 use tokio::sync::{mpsc, watch};
 use zeroize::Zeroizing;
 
 use crate::recorder::all;
+use piece::{Piece, end_name};
+pub use piece::{Take, takes};
 
 /// Pictures that came this long before somebody covered everything were not shown uncovered: a live picture is shown
 /// .85 s after it came.
@@ -49,107 +53,13 @@ const VIDEO: u8 = 9;
 const TAG: usize = 11;
 const TAIL: usize = 4;
 
-/// A piece of a take: an object, whose name says all this.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Piece {
-    /// Which take, from 1.
-    take: u32,
-    /// Where in it the piece begins, in bytes.
-    start: u64,
-    /// Number of the claim that it was received under.
-    claim: u64,
-    /// How many bytes of the take it holds.
-    length: u64,
-    /// Times of the broadcast between which it lies, in milliseconds.
-    from_ms: u64,
-    to_ms: u64,
-    /// Which format: a hash of how its pictures are coded.
-    format: u64,
-}
-
-impl Piece {
-    /// Name of its object.
-    fn name(&self) -> String {
-        let Self { take, start, claim, length, from_ms, to_ms, format } = self;
-        format!("{take:06}-{start:015}-{claim:010}-{length}-{from_ms}-{to_ms}-{format:016x}.flv")
-    }
-
-    /// Reads the name of an object; `None`: it is no piece.
-    fn parse(name: &str) -> Option<Self> {
-        let mut parts = name.strip_suffix(".flv")?.split('-');
-        let mut number = || parts.next()?.parse::<u64>().ok();
-        let (take, start, claim) = (number()?.try_into().ok()?, number()?, number()?);
-        let (length, from_ms, to_ms) = (number()?, number()?, number()?);
-        let format = u64::from_str_radix(parts.next()?, 16).ok()?;
-        let piece = Self { take, start, claim, length, from_ms, to_ms, format };
-        (piece.name() == name).then_some(piece)
-    }
-}
-
-/// Name of the object that says that the session is over and all of it was stored, under this claim.
-fn end_name(claim: u64) -> String {
-    format!("end-{claim:010}")
-}
-
-/// A take that was received.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Take {
-    /// Its objects, in order: the records of a sealed FLV file.
-    pub pieces: Vec<ObjectPath>,
-    /// Bytes of that file.
-    pub bytes: u64,
-    /// Times of the broadcast between which it lies, in milliseconds.
-    pub from_ms: u64,
-    /// See `from_ms`.
-    pub to_ms: u64,
-}
-
-impl Take {
-    /// How long it is, in milliseconds.
-    pub fn duration_ms(&self) -> u64 {
-        self.to_ms.saturating_sub(self.from_ms)
-    }
-}
-
-/// The takes among the objects of what was received in a session, in order; `None`: some of it was not stored. Pieces that
-/// do not follow what is there are a take of their own, which cannot be read.
-pub fn takes(objects: &[Object]) -> Option<Vec<Take>> {
-    let named = |object: &Object| Some((Piece::parse(object.path.base())?, object.path.clone()));
-    let mut pieces: Vec<_> = objects.iter().filter_map(named).collect();
-    let last = pieces.iter().map(|(piece, _)| piece.claim).max().unwrap_or(0);
-    let ended = |object: &Object| {
-        let claim = object.path.base().strip_prefix("end-")?.parse::<u64>().ok()?;
-        (claim >= last).then_some(())
-    };
-    objects.iter().find_map(ended)?;
-    // Of two servers that both believed to have the channel, the later one is believed.
-    pieces.sort_by_key(|(piece, _)| (piece.take, piece.start, std::cmp::Reverse(piece.claim)));
-    let mut takes: Vec<(u32, Take)> = Vec::new();
-    for (piece, path) in pieces {
-        match takes.last_mut() {
-            Some((number, take)) if *number == piece.take && piece.start < take.bytes => {}
-            Some((number, take)) if *number == piece.take && piece.start == take.bytes => {
-                take.pieces.push(path);
-                take.bytes += piece.length;
-                take.to_ms = piece.to_ms;
-            }
-            _ => {
-                let Piece { take, start, length, from_ms, to_ms, .. } = piece;
-                let bytes = start + length;
-                takes.push((take, Take { pieces: vec![path], bytes, from_ms, to_ms }));
-            }
-        }
-    }
-    Some(takes.into_iter().map(|(_, take)| take).collect())
-}
-
 /// A tag that waits to be sealed.
 struct Tag {
     /// When it came.
     came: Duration,
-    /// Which take it belongs to, and how that is coded.
+    /// Which take it belongs to, and how that is coded, as in [`Piece`].
     take: u32,
-    format: u64,
+    format: (u64, u64),
     ms: u64,
     what: What,
     /// The file's header, where the take begins; its own header; and its beginning.
@@ -195,11 +105,9 @@ pub(crate) struct Received {
     /// How pictures and sound are coded that come now.
     video: Option<Bytes>,
     sound: Option<Bytes>,
-    /// The take under way, and how it is coded; 0: none yet.
+    /// The take under way, 0: none yet; and how its pictures and its sound are coded, as in [`Piece`].
     take: u32,
-    format: u64,
-    /// How its sound is coded, if there is any yet.
-    take_sound: Option<Bytes>,
+    format: (u64, u64),
     /// When it began, in milliseconds of the broadcast: its own clock starts there.
     from_ms: u64,
     /// Nothing more goes into it.
@@ -247,8 +155,9 @@ impl Received {
         let (to, waiting) = mpsc::channel(MAX_WAITING);
         let (told, failed) = watch::channel(None);
         tokio::spawn(store_all(place, claim, waiting, told));
-        let (take, format, ms) =
-            last.map_or((0, 0, 0), |piece| (piece.take, piece.format, piece.to_ms));
+        let (take, format, ms) = last.map_or((0, (0, 0), 0), |piece| {
+            (piece.take, (piece.picture, piece.sound), piece.to_ms)
+        });
         Ok(Self {
             to: Some(to),
             failed,
@@ -258,7 +167,6 @@ impl Received {
             sound: None,
             take,
             format,
-            take_sound: None,
             from_ms: first.map_or(0, |piece| piece.from_ms),
             is_over: take == 0,
             last_video: ms,
@@ -283,7 +191,7 @@ impl Received {
     /// Pictures that follow are coded like this.
     pub(crate) fn video_format(&mut self, avcc: &Bytes) {
         self.video = Some(avcc.clone());
-        if hash(avcc) != self.format {
+        if hash(avcc) != self.format.0 {
             self.is_over = true;
         }
     }
@@ -291,10 +199,10 @@ impl Received {
     /// Sound that follows is coded like this. `now`: of the broadcast.
     pub(crate) fn sound_format(&mut self, asc: &Bytes, now: Duration) {
         self.sound = Some(asc.clone());
-        match &self.take_sound {
-            Some(before) => self.is_over |= before != asc,
-            None if self.is_over => {}
-            None => self.push_sound_format(asc.clone(), now, self.last_sound),
+        match self.format.1 {
+            _ if self.is_over => {}
+            0 => self.push_sound_format(asc.clone(), now, self.last_sound),
+            before => self.is_over = before != hash(asc),
         }
     }
 
@@ -305,12 +213,13 @@ impl Received {
         data: &Bytes,
         now: Duration,
     ) {
-        if self.hidden || (!is_key && (self.skipping || self.is_over)) {
+        let is_decodable = self.video.is_some() && (is_key || !(self.skipping || self.is_over));
+        if self.hidden || !is_decodable {
             return;
         }
         let at = self.place(ms, now).max(self.last_video + 1);
-        if self.is_over && !self.begin_take(now, at) {
-            return;
+        if self.is_over {
+            self.begin_take(now, at);
         }
         self.skipping = false;
         self.last_video = at;
@@ -323,7 +232,7 @@ impl Received {
     /// A frame of sound.
     pub(crate) fn sound(&mut self, ms: u64, data: &Bytes, now: Duration) {
         let at = self.place(ms, now).max(self.last_sound + 1);
-        if self.is_over || self.take_sound.is_none() {
+        if self.is_over || self.format.1 == 0 {
             return;
         }
         self.last_sound = at;
@@ -382,13 +291,13 @@ impl Received {
         u64::try_from(self.clock.place(ms, now) / TICKS).unwrap_or(0)
     }
 
-    /// Begins a take with a key frame that comes now; whether it can be decoded.
-    fn begin_take(&mut self, now: Duration, ms: u64) -> bool {
-        let Some(avcc) = self.video.clone() else { return false };
+    /// Begins a take with a key frame that comes now.
+    fn begin_take(&mut self, now: Duration, ms: u64) {
+        let Some(avcc) = self.video.clone() else { return };
         self.take += 1;
-        self.format = hash(&avcc);
-        self.take_sound = None;
-        self.from_ms = ms;
+        self.format = (hash(&avcc), 0);
+        // Sound that comes now may be a little older.
+        (self.from_ms, self.last_sound) = (ms, self.last_sound.max(ms.saturating_sub(1)));
         self.is_over = false;
         self.push(What::Format, ms, now, &[0x17, 0, 0, 0, 0], avcc);
         if let Some(first) = self.waiting.back_mut() {
@@ -398,11 +307,10 @@ impl Received {
         if let Some(asc) = self.sound.clone() {
             self.push_sound_format(asc, now, ms);
         }
-        true
     }
 
     fn push_sound_format(&mut self, asc: Bytes, now: Duration, ms: u64) {
-        self.take_sound = Some(asc.clone());
+        self.format.1 = hash(&asc);
         self.push(What::Format, ms, now, &[0xaf, 0], asc);
     }
 
@@ -443,8 +351,8 @@ impl Received {
         let open = self.open.get_or_insert_with(|| {
             self.opened = now;
             let (from_ms, to_ms, length) = (tag.ms, tag.ms, 0);
-            let (take, claim, format) = (tag.take, self.claim, tag.format);
-            let piece = Piece { take, start, claim, length, from_ms, to_ms, format };
+            let (take, claim, (picture, sound)) = (tag.take, self.claim, tag.format);
+            let piece = Piece { take, start, claim, length, from_ms, to_ms, picture, sound };
             Sealing { piece, plain: Zeroizing::new(Vec::with_capacity(PIECE)) }
         });
         let size = (tag.len() - TAIL) as u32;
@@ -453,6 +361,7 @@ impl Received {
             open.plain.extend_from_slice(bytes);
         }
         open.piece.to_ms = open.piece.to_ms.max(tag.ms);
+        open.piece.sound = tag.format.1;
         if open.plain.len() >= PIECE {
             self.store();
         }
@@ -479,10 +388,11 @@ impl Received {
     }
 }
 
-/// Which format: the same only for the same bytes.
-fn hash(avcc: &Bytes) -> u64 {
-    let digest = Sha256::digest(avcc);
-    digest.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
+/// Tells one format from another; never 0.
+fn hash(format: &Bytes) -> u64 {
+    let digest = Sha256::digest(format);
+    let first = digest.iter().take(8);
+    first.fold(0, |number, byte| number << 8 | u64::from(*byte)).max(1)
 }
 
 async fn store_all(

@@ -119,7 +119,8 @@ async fn the_recording_gets_its_original_and_what_was_received_is_destroyed_with
         assert_eq!(parts, new.parts);
         let stored = store.video(USER, video).await.unwrap();
         assert_eq!((stored.published, stored.has_original), (Some(1), true));
-        assert_eq!(take(store).await.1.kind, Kind::Mosaic);
+        let (_, next) = store.claim("w", LEASE, at(4)).await.unwrap().unwrap();
+        assert_eq!((next.kind, next.video), (Kind::Mosaic, Some(video)));
         let row = "SELECT COUNT(*) FROM audit WHERE action = 'keep_original'";
         assert_eq!(db.number(row).await, 1);
         // Another attempt that was believed dead.

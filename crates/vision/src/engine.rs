@@ -3,11 +3,12 @@
 use std::sync::{Mutex, PoisonError};
 
 use ort::environment::Environment;
-use ort::ep;
 use ort::logging::LogLevel;
+use ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
 use ort::session::builder::GraphOptimizationLevel;
 use ort::session::{Session, SessionOutputs};
 use ort::value::TensorRef;
+use ort::{AsPointer, ep};
 
 use crate::models::{Installed, Model};
 use crate::{Error, FaceDetector, FaceRecognizer};
@@ -72,6 +73,7 @@ impl Engine {
                 let builder = builder.with_name("garim").with_telemetry(false);
                 let environment = builder.build().map_err(failed)?;
                 environment.set_log_level(LogLevel::Error);
+                share_arena(&environment)?;
                 slot.insert(environment).clone()
             }
         };
@@ -98,8 +100,6 @@ impl Engine {
     /// takes `&mut` because it was seen not to be.
     fn session(&self, model: Model) -> Result<Session, Error> {
         let bytes = self.installed.read(model)?;
-        // With the arena YuNet at 640 takes 6.2 ms instead of 7.5, for 20 MB more; inputs are bounded
-        // by the tiles, so what it keeps is too.
         let cpu = ep::CPU::default().with_arena_allocator(true).build();
         Session::builder(&self.environment)
             .map_err(failed)?
@@ -115,9 +115,32 @@ impl Engine {
             .map_err(failed)?
             .with_execution_providers([cpu])
             .map_err(failed)?
+            .with_env_allocators()
+            .map_err(failed)?
             .commit_from_memory(&bytes)
             .map_err(failed)
     }
+}
+
+/// Gives all sessions of the process one arena for what they compute with.
+///
+/// With an arena YuNet at 640 takes 6.2 ms instead of 7.5; inputs are bounded by the tiles, so what it keeps is too. An arena
+/// of its own for each session, which is what sessions have by themselves, takes as much as all of them need: a live
+/// channel that shows somebody had 305 MiB with them and has 273 with this one, and a job on two cores 451 and 332, in
+/// the same time.
+fn share_arena(environment: &Environment) -> Result<(), Error> {
+    let (device, arena) = (AllocationDevice::CPU, AllocatorType::Arena);
+    let memory = MemoryInfo::new(device, 0, arena, MemoryType::Default).map_err(failed)?;
+    let register = ort::api().CreateAndRegisterAllocator;
+    // SAFETY: the environment and the description of the memory are alive during the call, which copies the latter. No
+    // configuration means the usual one. The arena belongs to the environment, which is never released. The status is
+    // what the call gave, and is looked at once.
+    #[allow(unsafe_code)]
+    let registered = unsafe {
+        let status = register(environment.ptr().cast_mut(), memory.ptr(), std::ptr::null());
+        ort::Error::result_from_status(status)
+    };
+    registered.map_err(failed)
 }
 
 /// Runs a model on one picture: three planes of `width` x `height` floats.

@@ -2,6 +2,7 @@ use std::io::{Cursor, Read};
 use std::path::PathBuf;
 
 use sealed::{Reader, Sealed};
+use store::Object;
 
 use super::*;
 
@@ -107,16 +108,18 @@ async fn what_comes_is_written_as_rtmp_carries_it() {
     received.sound(70_000, &Bytes::from_static(b"before any picture"), ms(5000));
     received.picture((70_000, 0, false), &Bytes::from_static(b"not decodable"), ms(5000));
     received.picture((70_010, 80, true), &Bytes::from_static(b"key"), ms(5010));
+    received.sound(70_000, &Bytes::from_static(b"older"), ms(5015));
     received.sound(70_020, &Bytes::from_static(b"sound"), ms(5020));
     received.picture((70_043, -3, false), &Bytes::from_static(b"next"), ms(5043));
     received.finish(true).await.unwrap();
     let takes = s.takes().await;
     assert_eq!(takes.len(), 1);
     assert_eq!((takes[0].from_ms, takes[0].to_ms), (5010, 5043));
-    let want: [(u8, u64, Vec<u8>); 5] = [
+    let want: [(u8, u64, Vec<u8>); 6] = [
         (VIDEO, 0, [b"\x17\0\0\0\0", &AVCC[..]].concat()),
         (AUDIO, 0, [b"\xaf\0", &ASC[..]].concat()),
         (VIDEO, 0, b"\x17\x01\0\0\x50key".to_vec()),
+        (AUDIO, 0, b"\xaf\x01older".to_vec()),
         (AUDIO, 10, b"\xaf\x01sound".to_vec()),
         (VIDEO, 33, b"\x27\x01\xff\xff\xfdnext".to_vec()),
     ];
@@ -154,6 +157,7 @@ async fn another_server_goes_on_in_the_same_file_and_of_two_the_later_one_is_bel
     let s = Scratch::new("taken-over");
     let mut first = s.open(1).await;
     first.video_format(&AVCC);
+    first.sound_format(&ASC, ms(1000));
     (0..10).for_each(|number| picture(&mut first, number, 1000 + number));
     first.finish(false).await.unwrap();
     assert_eq!(takes(&s.objects().await), None, "the session is not over");
@@ -161,6 +165,7 @@ async fn another_server_goes_on_in_the_same_file_and_of_two_the_later_one_is_bel
     let (mut stale, mut second) = (s.open(1).await, s.open(2).await);
     for (received, from) in [(&mut stale, 500), (&mut second, 10)] {
         received.video_format(&AVCC);
+        received.sound_format(&ASC, ms(9000));
         (from..from + 10).for_each(|number| picture(received, number, 9000 + number));
     }
     stale.finish(true).await.unwrap();
@@ -168,7 +173,13 @@ async fn another_server_goes_on_in_the_same_file_and_of_two_the_later_one_is_bel
     second.finish(true).await.unwrap();
     let takes = s.takes().await;
     assert_eq!(takes.len(), 1);
-    assert_eq!(pictures(&s.plain(&takes[0]).await), (0..20).collect::<Vec<_>>());
+    let plain = s.plain(&takes[0]).await;
+    assert_eq!(pictures(&plain), (0..20).collect::<Vec<_>>());
+    assert_eq!(
+        tags(&plain).iter().filter(|tag| tag.0 == AUDIO).count(),
+        1,
+        "formats are said once"
+    );
     let third = s.open(3).await;
     third.finish(true).await.unwrap();
     assert_eq!(s.takes().await, takes);

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 use store::Policy;
 use utoipa::ToSchema;
 
-/// What is kept of a session.
+/// What is kept of a session: nothing; what viewers see; or besides, sealed, what the publisher sends, from which the
+/// recording is covered once more, thoroughly, when the session is over.
 #[derive(Clone, Copy, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = RecordingPolicy)]
