@@ -379,7 +379,7 @@ fn viewers_who_do_not_read_or_go_away_harm_nobody() {
     let (growth, files) = (Growth::of(server.id()), open_files(server.id()));
 
     let all = segments.iter().cycle().take(40).cloned().collect::<Vec<_>>();
-    let idle: Vec<TcpStream> = (0..150)
+    let idle: Vec<TcpStream> = (0..200)
         .map(|n| match n % 3 {
             // Twelve megabytes that are never read.
             0 => viewer(server.address, &all),
