@@ -2118,7 +2118,8 @@ export interface components {
             video?: string | null;
         };
         /**
-         * @description What is kept of a session.
+         * @description What is kept of a session: nothing; what viewers see; or besides, sealed, what the publisher sends, from which the
+         *     recording is covered once more, thoroughly, when the session is over.
          * @enum {string}
          */
         RecordingPolicy: "none" | "covered" | "covered_and_sealed_original";
