@@ -5,6 +5,7 @@
 
 mod consent;
 mod covering;
+mod kept;
 mod publisher;
 mod told;
 
@@ -18,19 +19,18 @@ use pipeline::KeepSpec;
 use pipeline::live::LiveEncoding;
 use pipeline::live::wire::{Header, ToChild};
 use rtmp::{AudioMessage, Rejection, VideoMessage};
-use sealed::SealKey;
 use store::{
-    ChannelFence, Claimed, Ingest, Objects, Orders, Protection, Recorded, RecordingPolicy,
-    RecordingState, Session, Store, received_context, received_folder, recording_folder,
+    ChannelFence, Claimed, Ingest, Objects, Orders, Protection, RecordingPolicy, RecordingState,
+    Session, Store,
 };
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use crate::child::{Child, Spawn};
 use crate::hls::{self, Duration90k, Playlist};
 use crate::origin::{Origin, WAITING_LIMIT};
-use crate::received::{Place, Received};
-use crate::recorder::{Progress, Recorder};
+use crate::received::Received;
+use crate::recorder::Recorder;
 use consent::Consent;
 use covering::hear;
 use publisher::receive;
@@ -46,8 +46,6 @@ const SHORTEST_SEGMENT: u64 = 1;
 const CHANGES: u64 = 10;
 /// How often a channel looks after its child, its publisher and its recording.
 const LOOK_EVERY: Duration = Duration::from_millis(400);
-/// How long the store of recordings may take to say what is there of a session.
-const OPEN_WITHIN: Duration = Duration::from_secs(5);
 /// A publisher that sends no picture for this long is starved. As long as it sends anything, sound alone too, it stays:
 /// viewers see the slate, and pictures may come back.
 const STARVED: Duration = Duration::from_secs(3);
@@ -239,38 +237,6 @@ impl Channel {
         Ok(Handle { fence, session, origin, commands })
     }
 
-    /// Goes on behind what is recorded of the session already.
-    async fn open_recorder(&mut self) {
-        let Session { owner, id, started_at, .. } = &self.session;
-        let opened = async {
-            let folder = recording_folder(owner, *id, *started_at).parse()?;
-            Recorder::open(self.shared.objects.clone(), folder).await
-        };
-        let reason = match timeout(OPEN_WITHIN, opened).await {
-            Ok(Ok(recorder)) => return self.recorder = Some(recorder),
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "the store of recordings does not answer".to_owned(),
-        };
-        self.recording_failed(reason);
-    }
-
-    /// Goes on behind what is kept of what publishers sent in the session already.
-    async fn open_received(&mut self, key: SealKey) {
-        let session = self.session.id;
-        let opened = async {
-            let folder = received_folder(session).parse()?;
-            let (objects, context) = (self.shared.objects.clone(), received_context(session));
-            let place = Place { objects, folder, key, context };
-            Received::open(place, self.fence.claim, self.orders.cover_all).await
-        };
-        let reason = match timeout(OPEN_WITHIN, opened).await {
-            Ok(Ok(received)) => return self.received = Some(received),
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "the store of originals does not answer".to_owned(),
-        };
-        self.received_failed(reason);
-    }
-
     async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
         let mut look = interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -365,40 +331,6 @@ impl Channel {
         (over && self.publisher.is_none()).then_some(Over::PublisherGone)
     }
 
-    fn watch_recorder(&mut self) {
-        let Some(recorder) = &self.recorder else { return };
-        let (recorded, failed) = (counted(&recorder.progress()), recorder.failed());
-        if recorded != self.session.recorded {
-            self.set_recorded(recorded);
-        }
-        if let Some(reason) = failed {
-            self.recording_failed(reason);
-        }
-    }
-
-    /// The broadcast goes on without.
-    fn recording_failed(&mut self, reason: String) {
-        tracing::error!(channel = %self.fence.channel, reason, "the recording failed");
-        self.recorder = None;
-        self.set_recording(RecordingState::Failed { reason });
-    }
-
-    fn watch_received(&mut self) {
-        let now = self.began.elapsed();
-        let Some(received) = &mut self.received else { return };
-        received.look_after(now);
-        if let Some(reason) = received.failed() {
-            self.received_failed(reason);
-        }
-    }
-
-    /// The broadcast and its recording go on without.
-    fn received_failed(&mut self, reason: String) {
-        tracing::error!(channel = %self.fence.channel, reason, "what the publisher sends cannot be kept");
-        self.received = None;
-        self.tell_received_lost(reason);
-    }
-
     /// Ends the broadcast, and the session unless another server has it.
     async fn end(mut self, over: Over) {
         self.publisher = None;
@@ -409,21 +341,11 @@ impl Channel {
         if let Some(child) = self.child.take() {
             child.kill().await;
         }
-        if let Some(received) = self.received.take()
-            && let Err(reason) = received.finish(over != Over::Lost).await
-        {
-            self.received_failed(reason);
-        }
+        self.finish_received(over != Over::Lost).await;
         if over == Over::Lost {
             return;
         }
-        if let Some(recorder) = self.recorder.take() {
-            let progress = recorder.finish().await;
-            self.set_recorded(counted(&progress));
-            if let Some(reason) = progress.failed {
-                self.set_recording(RecordingState::Failed { reason });
-            }
-        }
+        self.finish_recorder().await;
         self.clerk.finish().await;
         let done = close(&self.shared.store, &self.fence, &self.session, over).await;
         if let Err(error) = done {
@@ -446,9 +368,4 @@ async fn close(
     }
     store.finish_recording(fence, now).await?;
     store.channel_stopped(fence, now).await
-}
-
-fn counted(progress: &Progress) -> Recorded {
-    let Progress { segments, bytes, ticks, .. } = *progress;
-    Recorded { segments, bytes, duration_ms: ticks / 90 }
 }

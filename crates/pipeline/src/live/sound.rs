@@ -8,9 +8,13 @@ use std::collections::VecDeque;
 
 use media::{AacFrame, SoundConfig};
 
-/// A frame this far from where its time stamp wants it is moved: sound and picture are to be within 40 ms, of
-/// which a picture's own place takes up to 17.
+/// A frame this far from where its time stamp wants it is moved: time stamps shake, but not by that much.
 const MOST_OFF: i64 = 90 * 35;
+/// And so are frames that are this far off on average: sound and picture are to be within 40 ms, of which a picture's own
+/// place takes up to half of its length, which is 20 at 25 frames a second.
+const MOST_DRIFT: i64 = 90 * 15;
+/// The average is over about so many frames: a third of a second.
+const AVERAGED: i64 = 16;
 /// Frames that wait, at most: 10 s of 48 kHz.
 const WAITING: usize = 470;
 const TICKS: i64 = 90_000;
@@ -23,13 +27,16 @@ pub(crate) struct Sound {
     next: u64,
     /// Whether the last frame was of the publisher's.
     flowing: bool,
+    /// How far behind their places the publisher's frames are, on average.
+    drift: i64,
     waiting: VecDeque<(i64, AacFrame)>,
 }
 
 impl Sound {
     /// A track that begins at `start`.
     pub(crate) fn new(config: SoundConfig, silence: AacFrame, start: i64) -> Self {
-        let mut sound = Self { config, silence, next: 0, flowing: false, waiting: VecDeque::new() };
+        let waiting = VecDeque::new();
+        let mut sound = Self { config, silence, next: 0, flowing: false, drift: 0, waiting };
         sound.next = sound.first_from(start);
         sound
     }
@@ -63,10 +70,14 @@ impl Sound {
         let (start, length) = (self.start(n), self.start(n + 1) - self.start(n));
         while let Some((at, _)) = self.waiting.front() {
             // Behind a frame of the publisher's comes the next one, if it is anywhere near.
-            let off = if self.flowing { MOST_OFF } else { length / 2 };
+            let settled = self.flowing && self.drift.abs() <= MOST_DRIFT;
+            let off = if settled { MOST_OFF } else { length / 2 };
             if *at < start - off {
                 self.waiting.pop_front();
             } else if *at <= start + off {
+                let late = *at - start;
+                self.drift =
+                    if settled { self.drift + (late - self.drift) / AVERAGED } else { late };
                 self.flowing = true;
                 return self.waiting.pop_front().map_or_else(|| self.silence.clone(), |f| f.1);
             } else {
@@ -132,6 +143,21 @@ mod tests {
         let heard = run(hole, &[853]);
         let want: Vec<u8> = (1..=40).map(|n| if (11..=20).contains(&n) { 0 } else { n }).collect();
         assert_eq!(heard, want);
+    }
+
+    #[test]
+    fn sound_that_stays_a_little_off_is_put_in_its_place_once() {
+        for by in [30, -30] {
+            let stamps = (0..120).map(|n| (stamp(n) + if n < 40 { 0 } else { by }, n as u8 + 1));
+            let heard = run(stamps, &[2600]);
+            let last = heard.iter().rposition(|name| *name == 120).unwrap() as i64;
+            let off = last * 64 / 3 - (stamp(119) + by);
+            assert!(off.abs() <= 15, "the last frame is {off} ms off");
+            let silences = heard[..last as usize].iter().filter(|name| **name == 0).count();
+            let lost = (1..=120).filter(|name| !heard.contains(name)).count();
+            let want = if by > 0 { (1, 0) } else { (0, 1) };
+            assert_eq!((silences, lost), want, "{heard:?}");
+        }
     }
 
     #[test]
