@@ -93,6 +93,8 @@ fn who_is_refused_while_still_sending_hears_why() {
     socket.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 409 "), "{answer}");
     assert!(answer.contains("upload_offset"), "{answer}");
+    // So that nobody sends another request that would be lost with the connection.
+    assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
 }
 
 #[test]

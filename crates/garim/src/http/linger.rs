@@ -2,15 +2,25 @@
 //!
 //! A socket that is closed while bytes wait to be read resets the connection, and the reset may overtake the answer: an
 //! upload that is refused after its first bytes would see a broken connection and no reason. So only the sending side is
-//! closed, and what still comes is thrown away for a while (RFC 9112, section 9.6).
+//! closed, and what still comes is thrown away for a while (RFC 9112, section 9.6). And the answer says that the connection
+//! ends, so that nobody sends another request on it (section 9.6 as well).
 
 use std::future::{Ready, ready};
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready as done};
 use std::time::Duration;
 
+use axum::body::{Body, HttpBody};
+use axum::extract::Request;
+use axum::http::header::{CONNECTION, CONTENT_LENGTH};
+use axum::http::{HeaderValue, Version};
+use axum::middleware::Next;
+use axum::response::Response;
 use axum_server::accept::Accept;
+use futures_util::{StreamExt, stream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
@@ -20,6 +30,35 @@ const SILENT: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(10);
 /// Bytes thrown away at once.
 const SCRATCH: usize = 8 << 10;
+
+/// Says so where a request is answered before all of it was read: the connection ends with the answer.
+pub async fn say_close(request: Request, next: Next) -> Response {
+    // Streams of HTTP/2 end each for itself.
+    if request.version() >= Version::HTTP_2 || request.body().is_end_stream() {
+        return next.run(request).await;
+    }
+    let length = request.headers().get(CONTENT_LENGTH);
+    let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    let (read, ended) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+    let request = request.map(|body| {
+        let (read, ended) = (Arc::clone(&read), Arc::clone(&ended));
+        let chunks = body.into_data_stream().inspect(move |chunk| {
+            let bytes = chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
+            read.fetch_add(bytes, Ordering::Relaxed);
+        });
+        let end = stream::poll_fn(move |_| {
+            ended.store(true, Ordering::Relaxed);
+            Poll::Ready(None)
+        });
+        Body::from_stream(chunks.chain(end))
+    });
+    let mut response = next.run(request).await;
+    let is_whole = ended.load(Ordering::Relaxed) || length == Some(read.load(Ordering::Relaxed));
+    if !is_whole {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
 
 /// Takes connections that linger.
 #[derive(Clone, Copy, Debug)]

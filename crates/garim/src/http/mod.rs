@@ -189,6 +189,7 @@ pub fn router(app: &Arc<App>) -> Router {
         .merge(watch::routes(&app.config))
         .merge(vod::routes())
         .layer(from_fn(headers))
+        .layer(from_fn(linger::say_close))
         .layer(from_fn(metrics::count))
         .layer(from_fn(logging::request))
         .with_state(Arc::clone(app))
