@@ -136,8 +136,8 @@ fn pitfall_2_a_playlist_in_disguise_is_refused_and_no_other_format_is_probed() {
     // Formats that read other files, or that are not video files at all.
     std::fs::write(s.path("concat.mp4"), "ffconcat version 1.0\nfile a.ts\n").unwrap();
     std::fs::write(s.path("sdp.mp4"), "v=0\nm=video 5004 RTP/AVP 96\n").unwrap();
-    s.ffmpeg("-i a.ts -c copy -f flv in.flv");
-    for name in ["concat.mp4", "sdp.mp4", "in.flv"] {
+    s.ffmpeg("-i a.ts -c copy -f nut in.nut");
+    for name in ["concat.mp4", "sdp.mp4", "in.nut"] {
         assert!(matches!(media::probe(&s.path(name)), Err(MediaError::Input { .. })), "{name}");
     }
 }
