@@ -94,6 +94,8 @@ async fn only_where_the_policy_says_so_is_there_a_key_and_every_server_gets_the_
         let row = "SELECT COUNT(*) FROM audit WHERE action = 'read_original'";
         assert_eq!(db.number(row).await, 1);
 
+        let address = Default::default();
+        store.offer_capacity(ServerId::new(1), 10, &address, LEASE, later).await.unwrap();
         let live = NewLive { owner: "other".to_owned(), collection: None, limit: 5 };
         store.start_live(&live, "test", later).await.unwrap();
         let other = store.claim_channels(ServerId::new(1), LEASE, later, 1).await.unwrap();
