@@ -12,7 +12,9 @@ mod processes;
 mod server;
 mod support;
 
-use broadcast::{Publisher, Sight, Viewer, make_clip, start, turned_away};
+use broadcast::{
+    Publisher, Seen, Sight, Viewer, make_clip, shows_him, start, stop, turned_away, watch_until,
+};
 use jiff::{SignedDuration, Timestamp};
 use live::{Service, until};
 use processes::children;
@@ -21,45 +23,14 @@ use support::Scratch;
 
 const LIVE: &str = "[live]\nlisten = \"127.0.0.1:0\"\nslots = 2\n";
 
-/// Watches until `is` says so of what was seen since the call.
-fn watch_until(
-    service: &Service<'_>,
-    viewer: &mut Viewer<'_>,
-    is: impl Fn(&[broadcast::Seen]) -> bool,
-) {
-    let from = viewer.pictures.len();
-    until(|| {
-        viewer.look(service);
-        let seen = &viewer.pictures[from..];
-        if is(seen) {
-            return Ok(());
-        }
-        let published = seen.iter().filter(|picture| picture.published).count();
-        let channels = service.get("/v1/channels").body;
-        Err(format!("{} pictures, {published} of them published: {channels}", seen.len()))
-    });
-}
-
-fn shows_him(seen: &[broadcast::Seen]) -> bool {
-    seen.iter().filter(|picture| picture.him == Sight::Face).count() >= 24
-}
-
 /// The ends of two segments later.
-fn goes_on(seen: &[broadcast::Seen]) -> bool {
+fn goes_on(seen: &[Seen]) -> bool {
     seen.len() >= 96
 }
 
 fn channel(service: &Service<'_>, started: &Value) -> Value {
     let id = started["channel_id"].as_str().unwrap();
     service.get(&format!("/v1/channels/{id}")).is(200).json()
-}
-
-fn stop(service: &Service<'_>, started: &Value) {
-    let stop = json!({"channel_id": started["channel_id"]});
-    until(|| match service.post("/v1/live/stop", &stop) {
-        answer if answer.status == 200 => Ok(()),
-        answer => Err(answer.body),
-    });
 }
 
 /// Saves the recording as `recorded.mp4`, once it is there; gives what the event says of it.
@@ -121,7 +92,7 @@ fn strangers_are_covered_and_who_agrees_is_shown_until_they_do_not_any_more() {
     let mut recorded = Viewer::of(&s, &started);
     recorded.watch_file("recorded.mp4");
     assert!(recorded.pictures.len() > 200);
-    let seen = |p: &&broadcast::Seen| p.her == Sight::Face || p.him == Sight::Face;
+    let seen = |p: &&Seen| p.her == Sight::Face || p.him == Sight::Face;
     assert_eq!(recorded.pictures.iter().filter(seen).count(), 0);
 }
 
@@ -170,8 +141,7 @@ fn a_server_that_is_killed_comes_back_with_its_channels_and_the_recording_goes_o
     let started = start(&service, None);
     let mut viewer = Viewer::of(&s, &started);
     let publisher = Publisher::start(&s, started["source_url"].as_str().unwrap());
-    let covered =
-        |seen: &[broadcast::Seen]| seen.iter().filter(|picture| picture.published).count() >= 144;
+    let covered = |seen: &[Seen]| seen.iter().filter(|picture| picture.published).count() >= 144;
     watch_until(&service, &mut viewer, covered);
     let admin = service.server.admin.clone();
     server::signal(service.server.id(), "KILL");

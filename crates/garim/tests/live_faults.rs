@@ -19,7 +19,7 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::fs::symlink;
 use std::process::{Child, Command, Stdio};
 
-use broadcast::{Publisher, Seen, Sight, Viewer, make_clip, start};
+use broadcast::{Publisher, Seen, Sight, Viewer, make_clip, shows_him, start, stop, watch_until};
 use live::{Service, until};
 use mounts::{among_own_mounts, mount, noise};
 use processes::children;
@@ -68,20 +68,6 @@ impl Drop for Held {
     }
 }
 
-/// Watches until `is` takes what was seen since the call.
-fn watch(service: &Service<'_>, viewer: &mut Viewer<'_>, is: impl Fn(&[Seen]) -> bool) {
-    let from = viewer.pictures.len();
-    until(|| {
-        viewer.look(service);
-        let seen = &viewer.pictures[from..];
-        if is(seen) { Ok(()) } else { Err(format!("{} pictures", seen.len())) }
-    });
-}
-
-fn shows_him(seen: &[Seen]) -> bool {
-    seen.iter().filter(|picture| picture.him == Sight::Face).count() >= 24
-}
-
 /// One second of pictures without anybody.
 fn shows_nobody(seen: &[Seen]) -> bool {
     let last = seen.iter().rev().take(24);
@@ -114,14 +100,14 @@ fn nothing_is_shown_while_detectors_are_late_or_all_of_the_child_stands_still() 
     let started = start(&service, Some("shop"));
     let mut viewer = Viewer::of(&s, &started);
     let _publisher = Publisher::start(&s, started["source_url"].as_str().unwrap());
-    watch(&service, &mut viewer, shows_him);
+    watch_until(&service, &mut viewer, shows_him);
     let child = only_child(&service);
 
     let held = Held::of(child);
-    watch(&service, &mut viewer, shows_nobody);
+    watch_until(&service, &mut viewer, shows_nobody);
     assert_eq!(service.event("protection.blocked")["reason"], "overload");
     drop(held);
-    watch(&service, &mut viewer, shows_him);
+    watch_until(&service, &mut viewer, shows_him);
     until_protected(&service, &started);
 
     // Longer than its look-ahead: a segment that does not come is waited for in vain.
@@ -135,7 +121,7 @@ fn nothing_is_shown_while_detectors_are_late_or_all_of_the_child_stands_still() 
     let next = first.unwrap().parse::<usize>().unwrap() + playlist.matches("#EXTINF:").count();
     assert_eq!(service.fetch(&format!("{media}?_HLS_msn={next}"), None).0, 503);
     signal(child, "CONT");
-    watch(&service, &mut viewer, shows_him);
+    watch_until(&service, &mut viewer, shows_him);
     until_protected(&service, &started);
     assert_eq!(only_child(&service), child);
     assert_eq!((viewer.leaks(), viewer.discontinuities), (0, 1));
@@ -165,14 +151,14 @@ fn nothing_is_shown_without_the_right_models() {
     let started = start(&service, Some("shop"));
     let mut viewer = Viewer::of(&s, &started);
     let _publisher = Publisher::start(&s, started["source_url"].as_str().unwrap());
-    watch(&service, &mut viewer, shows_him);
+    watch_until(&service, &mut viewer, shows_him);
 
     s.write(&format!("own/{model}"), b"another model");
     signal(only_child(&service), "KILL");
     service.server.wait_for("yunet_2023mar.onnx");
     assert_eq!(service.event("protection.blocked")["reason"], "child");
     s.write(&format!("own/{model}"), right);
-    watch(&service, &mut viewer, shows_him);
+    watch_until(&service, &mut viewer, shows_him);
     until_protected(&service, &started);
     assert_eq!((viewer.leaks(), viewer.discontinuities), (0, 1));
 }
@@ -190,7 +176,7 @@ fn a_full_disk_ends_the_recording_and_not_the_broadcast() {
     let mut viewer = Viewer::of(&s, &started);
     let _publisher = Publisher::start(&s, started["source_url"].as_str().unwrap());
     let covered = |seen: &[Seen]| seen.iter().filter(|picture| picture.published).count() >= 144;
-    watch(&service, &mut viewer, covered);
+    watch_until(&service, &mut viewer, covered);
     // It takes what fits.
     let filler = s.path("data/objects/filler");
     let full = std::fs::write(&filler, noise(32 << 20)).unwrap_err();
@@ -199,14 +185,10 @@ fn a_full_disk_ends_the_recording_and_not_the_broadcast() {
     let reason = failed["reason"].as_str().unwrap();
     assert!(reason.contains("full") || reason.contains("space"), "{reason}");
     assert!(!reason.contains("data/objects"), "a path of the machine: {reason}");
-    watch(&service, &mut viewer, covered);
+    watch_until(&service, &mut viewer, covered);
 
     std::fs::remove_file(filler).unwrap();
-    let stop = json!({"channel_id": started["channel_id"]});
-    until(|| match service.post("/v1/live/stop", &stop) {
-        answer if answer.status == 200 => Ok(()),
-        answer => Err(answer.body),
-    });
+    stop(&service, &started);
     viewer.look(&service);
     assert!(viewer.ended);
     assert_eq!((viewer.leaks(), viewer.discontinuities), (0, 1));

@@ -12,7 +12,9 @@ mod support;
 
 use std::io::Read;
 
-use broadcast::{CLIP, Publisher, Seen, Sight, Viewer, make_clip, start};
+use broadcast::{
+    CLIP, Publisher, Seen, Sight, Viewer, make_clip, shows_him, start, stop, watch_until,
+};
 use domain::VideoId;
 use jiff::Timestamp;
 use live::{Service, on_disk, until};
@@ -32,30 +34,9 @@ fn start_keeping(service: &Service<'_>) -> Value {
     started
 }
 
-fn watch_until(service: &Service<'_>, viewer: &mut Viewer<'_>, is: impl Fn(&[Seen]) -> bool) {
-    let from = viewer.pictures.len();
-    until(|| {
-        viewer.look(service);
-        let seen = &viewer.pictures[from..];
-        if is(seen) { Ok(()) } else { Err(service.get("/v1/channels").body) }
-    });
-}
-
-fn shows_him(seen: &[Seen]) -> bool {
-    seen.iter().filter(|picture| picture.him == Sight::Face).count() >= 24
-}
-
 /// He is not seen for most of a segment.
 fn is_covered(seen: &[Seen]) -> bool {
     seen.windows(40).any(|seen| seen.iter().all(|picture| picture.him != Sight::Face))
-}
-
-fn stop(service: &Service<'_>, started: &Value) {
-    let stop = json!({"channel_id": started["channel_id"]});
-    until(|| match service.post("/v1/live/stop", &stop) {
-        answer if answer.status == 200 => Ok(()),
-        answer => Err(answer.body),
-    });
 }
 
 /// The plaintext of a video's original.

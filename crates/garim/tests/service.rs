@@ -17,6 +17,20 @@ use live::{HER_FACE, HIS_FACE, Service, on_disk, two_people, until, until_gone};
 use serde_json::{Value, json};
 use support::{Scratch, tool};
 
+/// Asks to send `length` bytes from `offset` on, and sends none of them yet.
+fn announce(service: &Service<'_>, upload: &str, offset: usize, length: usize) -> TcpStream {
+    let mut socket = TcpStream::connect(service.server.address).unwrap();
+    write!(
+        socket,
+        "PATCH {upload} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nTus-Resumable: 1.0.0\r\n\
+         Upload-Offset: {offset}\r\nContent-Type: application/offset+octet-stream\r\n\
+         Content-Length: {length}\r\n\r\n",
+        service.server.admin,
+    )
+    .unwrap();
+    socket
+}
+
 #[test]
 fn an_upload_that_breaks_off_goes_on_and_only_who_agreed_is_shown() {
     let s = Scratch::new();
@@ -26,15 +40,7 @@ fn an_upload_that_breaks_off_goes_on_and_only_who_agreed_is_shown() {
     let upload = service.begin(file.len(), "filename aW4ubXA0");
     service.append(&upload, 0, &file[..10_000]).is(204);
     // The connection breaks in the middle of a body that was announced whole.
-    let mut socket = TcpStream::connect(service.server.address).unwrap();
-    write!(
-        socket,
-        "PATCH {upload} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nTus-Resumable: 1.0.0\r\n\
-         Upload-Offset: 10000\r\nContent-Type: application/offset+octet-stream\r\nContent-Length: {}\r\n\r\n",
-        service.server.admin,
-        file.len() - 10_000
-    )
-    .unwrap();
+    let mut socket = announce(&service, &upload, 10_000, file.len() - 10_000);
     socket.write_all(&file[10_000..15_000]).unwrap();
     drop(socket);
     until(|| match service.offset(&upload) {
@@ -74,15 +80,7 @@ fn who_is_refused_while_still_sending_hears_why() {
     let s = Scratch::new();
     let service = Service::start(&s, "");
     let upload = service.begin(16 << 20, "");
-    let mut socket = TcpStream::connect(service.server.address).unwrap();
-    write!(
-        socket,
-        "PATCH {upload} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nTus-Resumable: 1.0.0\r\n\
-         Upload-Offset: 5\r\nContent-Type: application/offset+octet-stream\r\nContent-Length: {}\r\n\r\n",
-        service.server.admin,
-        16 << 20
-    )
-    .unwrap();
+    let mut socket = announce(&service, &upload, 5, 16 << 20);
     socket.peek(&mut [0]).unwrap();
     // The answer is there, and was not read. Whoever sends on is not thrown out.
     for _ in 0..64 {

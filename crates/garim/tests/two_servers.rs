@@ -16,9 +16,8 @@ mod support;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 
-use broadcast::{Publisher, Seen, Viewer, make_clip, start, turned_away};
+use broadcast::{Publisher, Seen, Viewer, make_clip, start, stop, turned_away, watch_until};
 use live::{Service, until};
-use serde_json::json;
 use support::Scratch;
 
 /// Settings of a server that is found by others on a free port.
@@ -41,14 +40,9 @@ fn sent_on(service: &Service<'_>, path: &str) -> (String, String) {
     (status, location.unwrap_or_default().to_owned())
 }
 
-fn watch(service: &Service<'_>, viewer: &mut Viewer<'_>) {
-    let from = viewer.pictures.len();
-    let covered = |seen: &[Seen]| seen.iter().filter(|picture| picture.published).count() >= 144;
-    until(|| {
-        viewer.look(service);
-        let seen = &viewer.pictures[from..];
-        if covered(seen) { Ok(()) } else { Err(format!("{} pictures", seen.len())) }
-    });
+/// Six seconds of what is published.
+fn is_published(seen: &[Seen]) -> bool {
+    seen.iter().filter(|picture| picture.published).count() >= 144
 }
 
 #[test]
@@ -63,7 +57,7 @@ fn when_the_server_of_a_channel_is_killed_another_goes_on_and_one_recording_has_
     let source = started["source_url"].as_str().unwrap();
     let mut viewer = Viewer::of(&s, &started);
     let publisher = Publisher::start(&s, source);
-    watch(&first, &mut viewer);
+    watch_until(&first, &mut viewer, is_published);
 
     // The other one says who has the channel: to its user, to viewers and to encoders.
     let mut second = Service::start(&s, &settings());
@@ -91,12 +85,8 @@ fn when_the_server_of_a_channel_is_killed_another_goes_on_and_one_recording_has_
     });
     second.wait(&channel, |channel| channel["state"] == "running");
     let _publisher = Publisher::start(&s, &format!("{rtmp}/live/{key}"));
-    watch(&second, &mut viewer);
-    let stop = json!({"channel_id": started["channel_id"]});
-    until(|| match second.post("/v1/live/stop", &stop) {
-        answer if answer.status == 200 => Ok(()),
-        answer => Err(answer.body),
-    });
+    watch_until(&second, &mut viewer, is_published);
+    stop(&second, &started);
     assert_eq!(viewer.leaks(), 0);
     let ready = second.event("recording.ready");
     // Both halves, less the segment that was under way when the server was killed.

@@ -62,17 +62,28 @@ struct Tag {
     format: (u64, u64),
     ms: u64,
     what: What,
-    /// The file's header, where the take begins; its own header; and its beginning.
+    /// Its own header, and its beginning.
     head: Vec<u8>,
     data: Bytes,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum What {
-    /// How pictures or sound are coded.
-    Format,
+    /// How pictures are coded that follow.
+    PictureFormat,
     Picture,
+    /// How sound is coded that follows.
+    SoundFormat,
     Sound,
+}
+
+impl What {
+    fn tag_type(self) -> u8 {
+        match self {
+            Self::PictureFormat | Self::Picture => VIDEO,
+            Self::SoundFormat | Self::Sound => AUDIO,
+        }
+    }
 }
 
 impl Tag {
@@ -299,11 +310,7 @@ impl Received {
         // Sound that comes now may be a little older.
         (self.from_ms, self.last_sound) = (ms, self.last_sound.max(ms.saturating_sub(1)));
         self.is_over = false;
-        self.push(What::Format, ms, now, &[0x17, 0, 0, 0, 0], avcc);
-        if let Some(first) = self.waiting.back_mut() {
-            first.head.splice(..0, HEADER.iter().copied());
-            self.waiting_bytes += HEADER.len();
-        }
+        self.push(What::PictureFormat, ms, now, &[0x17, 0, 0, 0, 0], avcc);
         if let Some(asc) = self.sound.clone() {
             self.push_sound_format(asc, now, ms);
         }
@@ -311,7 +318,7 @@ impl Received {
 
     fn push_sound_format(&mut self, asc: Bytes, now: Duration, ms: u64) {
         self.format.1 = hash(&asc);
-        self.push(What::Format, ms, now, &[0xaf, 0], asc);
+        self.push(What::SoundFormat, ms, now, &[0xaf, 0], asc);
     }
 
     /// Puts a tag behind those that wait. `begin`: the first bytes of what it holds.
@@ -319,14 +326,13 @@ impl Received {
         if self.to.is_none() {
             return;
         }
-        let kind = if begin.len() == 2 { AUDIO } else { VIDEO };
         let size = (begin.len() + data.len()) as u32; // Messages are 4 MiB at most.
         let Some(time) = ms.checked_sub(self.from_ms).filter(|ms| *ms <= LAST_MS) else {
             return self.fail("what is kept is longer than 24 days");
         };
         let time = (time as u32).to_be_bytes();
         let mut head = Vec::with_capacity(TAG + begin.len());
-        head.push(kind);
+        head.push(what.tag_type());
         head.extend_from_slice(&size.to_be_bytes()[1..]);
         head.extend_from_slice(&[time[1], time[2], time[3], time[0], 0, 0, 0]);
         head.extend_from_slice(begin);
@@ -356,8 +362,10 @@ impl Received {
             Sealing { piece, plain: Zeroizing::new(Vec::with_capacity(PIECE)) }
         });
         let size = (tag.len() - TAIL) as u32;
-        let before = if tag.head.starts_with(HEADER) { HEADER.len() as u32 } else { 0 };
-        for bytes in [&tag.head[..], &tag.data[..], &(size - before).to_be_bytes()] {
+        if open.piece.start == 0 && open.plain.is_empty() {
+            open.plain.extend_from_slice(HEADER);
+        }
+        for bytes in [&tag.head[..], &tag.data[..], &size.to_be_bytes()] {
             open.plain.extend_from_slice(bytes);
         }
         open.piece.to_ms = open.piece.to_ms.max(tag.ms);

@@ -1,6 +1,5 @@
 //! Any readable video, or a local HLS folder, as one MP4. **Covers nothing.**
 
-use std::io;
 use std::path::Path;
 
 use domain::TimeBase;
@@ -8,7 +7,7 @@ use ffmpeg_sys_the_third as ff;
 use serde::Serialize;
 
 use crate::aac::AacTranscoder;
-use crate::avio::{Bytes, Input, Target};
+use crate::avio::{Input, Target};
 use crate::clock::Clock;
 use crate::muxer::{Muxer, Parameters, mp4_carries};
 use crate::reader::{Audio, Item, Reader, Streams};
@@ -92,48 +91,6 @@ pub(crate) fn carried(source: &Source, why: &str) -> Result<(usize, Option<usize
         }
     }
     Ok((video, audio))
-}
-
-/// Top-level boxes of a file that are looked at, at most. A file that is whole has a handful.
-const MOST_BOXES: usize = 10_000;
-
-/// Whether this is an MP4 in one piece (ISO/IEC 14496-12, 4.2): not QuickTime's kind, and not in fragments, as HLS and
-/// DASH have it. What cannot be told is none.
-///
-/// # Errors
-/// When it cannot be read.
-pub fn is_whole_mp4(bytes: &mut dyn Bytes) -> io::Result<bool> {
-    let end = bytes.seek(io::SeekFrom::End(0))?;
-    let mut at = 0u64;
-    let mut indexed = false;
-    for nth in 0..MOST_BOXES {
-        if at == end {
-            return Ok(indexed);
-        }
-        // Length and type; then the brand, or a length of 64 bits.
-        let mut head = [0; 16];
-        let there = usize::try_from(end.saturating_sub(at)).unwrap_or(16).min(16);
-        bytes.seek(io::SeekFrom::Start(at))?;
-        bytes.read_exact(&mut head[..there])?;
-        let [a, b, c, d, kind @ .., _, _, _, _, _, _, _, _] = head;
-        let [.., e, f, g, h, i, j, k, l] = head;
-        let length = match u32::from_be_bytes([a, b, c, d]) {
-            0 => end - at,
-            1 => u64::from_be_bytes([e, f, g, h, i, j, k, l]),
-            length => length.into(),
-        };
-        match (nth, &kind) {
-            (0, b"ftyp") if [e, f, g, h] != *b"qt  " => {}
-            (0, _) | (_, b"moof") => return Ok(false),
-            (_, b"moov") => indexed = true,
-            _ => {}
-        }
-        match at.checked_add(length) {
-            Some(next) if length >= 8 && next <= end => at = next,
-            _ => return Ok(false),
-        }
-    }
-    Ok(false)
 }
 
 /// Whether packets carry presentation times, which a copy needs; those of AVI do not.

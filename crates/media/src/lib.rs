@@ -15,6 +15,7 @@
 
 mod aac;
 mod avio;
+mod boxes;
 mod canvas;
 mod chunk;
 mod clock;
@@ -41,9 +42,10 @@ mod sys;
 mod writer;
 
 pub use avio::{Bytes, Input, Target};
+pub use boxes::{fragment_lengths, is_whole_mp4};
 pub use canvas::Canvas;
 pub use chunk::{ChunkReader, ChunkWriter};
-pub use convert::{Converted, convert, is_whole_mp4, remux};
+pub use convert::{Converted, convert, remux};
 pub use encoder::{EncodeSettings, Encoded, LiveSettings, VideoEncoder};
 pub use error::MediaError;
 pub use fragments::{AacFrame, Fragments, SoundConfig};

@@ -70,10 +70,7 @@ impl Recording {
         output: &Path,
         progress: &mut dyn FnMut(f64, Option<f64>),
     ) -> Result<(), MediaError> {
-        let source = Source::open((&*self.path).into())?;
-        let streams = carried(&source, "a recording is not encoded again")?;
-        let clock = Clock::of(&source, streams.0)?.without_pauses();
-        copy(source, streams, clock, Muxer::create(output)?, progress)
+        self.copy_to(|| Muxer::create(output), Clock::without_pauses, progress)
     }
 
     /// Writes its video and sound to `output` as a header and movie fragments, of which each begins with a key frame:
@@ -86,10 +83,19 @@ impl Recording {
         output: &Path,
         progress: &mut dyn FnMut(f64, Option<f64>),
     ) -> Result<(), MediaError> {
+        self.copy_to(|| Muxer::fragmented(output), |clock| clock, progress)
+    }
+
+    fn copy_to(
+        &self,
+        muxer: impl FnOnce() -> Result<Muxer<'static>, MediaError>,
+        times: impl FnOnce(Clock) -> Clock,
+        progress: &mut dyn FnMut(f64, Option<f64>),
+    ) -> Result<(), MediaError> {
         let source = Source::open((&*self.path).into())?;
         let streams = carried(&source, "a recording is not encoded again")?;
-        let clock = Clock::of(&source, streams.0)?;
-        copy(source, streams, clock, Muxer::fragmented(output)?, progress)
+        let clock = times(Clock::of(&source, streams.0)?);
+        copy(source, streams, clock, muxer()?, progress)
     }
 
     /// The first picture that is shown at `seconds` or later, or else the last one; `None`: there is none.

@@ -1,16 +1,14 @@
 //! A covered video as HLS: its packets once more, as segments that lie one behind the other in a file.
 
-use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use domain::Pts;
 use media::{Kind, MediaError, Packets, Recording};
 use serde::{Deserialize, Serialize};
 
-use crate::job::Teller;
-use crate::remux::{compare, millis};
-use crate::{Input, JobError, Phase, Progress};
+use crate::remux::{compare, copying};
+use crate::{Input, JobError, Progress};
 
 /// Ticks of a second.
 const TICKS: f64 = 90_000.0;
@@ -45,15 +43,10 @@ pub fn archive(
     emit: &mut dyn FnMut(Progress),
 ) -> Result<Option<ArchiveMade>, JobError> {
     let ArchiveSpec { covered, output } = spec;
-    let mut teller = None;
-    let mut progress = |done, total: Option<f64>| {
-        let teller = teller.get_or_insert_with(|| Teller::new(Phase::Convert, total.map(millis)));
-        teller.tell(millis(done), emit);
-    };
-    Recording::of_broadcast(covered).fragments(output, &mut progress)?;
+    Recording::of_broadcast(covered).fragments(output, &mut copying(emit))?;
     compare(&Input::from(covered.as_path()), &Input::from(output.as_path()), emit)?;
     let unreadable = |e: io::Error| MediaError::Input { path: output.clone(), why: e.to_string() };
-    let (header, bytes) = places(output).map_err(unreadable)?;
+    let (header, bytes) = media::fragment_lengths(output).map_err(unreadable)?;
     let ticks = durations(output)?;
     if bytes.len() != ticks.len() || bytes.is_empty() {
         let why = format!("has {} fragments and {} key frames", bytes.len(), ticks.len());
@@ -61,34 +54,6 @@ pub fn archive(
     }
     let made = ArchiveMade { header, segments: bytes.into_iter().zip(ticks).collect() };
     Ok((made.segments.len() <= MAX_SEGMENTS).then_some(made))
-}
-
-/// Bytes of the header and of each fragment (ISO/IEC 14496-12, 4.2 and 8.8).
-fn places(path: &Path) -> io::Result<(u64, Vec<u64>)> {
-    let mut file = BufReader::new(File::open(path)?);
-    let end = file.seek(SeekFrom::End(0))?;
-    let (mut at, mut header, mut fragments): (u64, u64, Vec<u64>) = (0, 0, Vec::new());
-    while at < end {
-        file.seek(SeekFrom::Start(at))?;
-        let mut head = [0; 16];
-        let there = usize::try_from(end - at).unwrap_or(16).min(16);
-        file.read_exact(&mut head[..there])?;
-        let [a, b, c, d, kind @ .., e, f, g, h, i, j, k, l] = head;
-        let length = match u32::from_be_bytes([a, b, c, d]) {
-            1 => u64::from_be_bytes([e, f, g, h, i, j, k, l]),
-            length => length.into(),
-        };
-        if length < 8 || length > end - at {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "has a box that is cut off"));
-        }
-        match fragments.last_mut() {
-            _ if kind == *b"moof" => fragments.push(length),
-            Some(fragment) => *fragment += length,
-            None => header += length,
-        }
-        at += length;
-    }
-    Ok((header, fragments))
 }
 
 /// How long it is from each key frame to the next, and from the last to the end.

@@ -5,9 +5,8 @@ use std::path::PathBuf;
 use media::Recording;
 use serde::{Deserialize, Serialize};
 
-use crate::job::Teller;
-use crate::remux::{compare, millis};
-use crate::{Input, JobError, Phase, Progress, poster};
+use crate::remux::{compare, copying};
+use crate::{Input, JobError, Progress, poster};
 
 /// What was recorded, and what it becomes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -39,12 +38,7 @@ pub fn recording(
     emit: &mut dyn FnMut(Progress),
 ) -> Result<RecordingMade, JobError> {
     let RecordingSpec { playlist, output, poster } = spec;
-    let mut teller = None;
-    let mut progress = |done, total: Option<f64>| {
-        let teller = teller.get_or_insert_with(|| Teller::new(Phase::Convert, total.map(millis)));
-        teller.tell(millis(done), emit);
-    };
-    Recording::of_broadcast(playlist).mp4(output, &mut progress)?;
+    Recording::of_broadcast(playlist).mp4(output, &mut copying(emit))?;
     let made = Input::from(output.as_path());
     let (frames, info) = compare(&Input::from(playlist.as_path()), &made, emit)?;
     if let Some(poster) = poster {

@@ -89,16 +89,20 @@ fn write(
     let file = OpenOptions::new().write(true).create_new(true).open(output).map_err(unwritten)?;
     let writer = sealed::Writer::new(file, key.clone(), context.to_owned());
     let mut writer = writer.map_err(unwritten)?;
-    let mut teller = None;
-    let mut progress = |done, total: Option<f64>| {
-        let teller = teller.get_or_insert_with(|| Teller::new(Phase::Convert, total.map(millis)));
-        teller.tell(millis(done), emit);
-    };
-    let left_out = media::remux(input.open()?, output, &mut writer, &mut progress)?;
+    let left_out = media::remux(input.open()?, output, &mut writer, &mut copying(emit))?;
     Ok((writer.finish().map_err(unwritten)?, left_out))
 }
 
-pub(crate) fn millis(seconds: f64) -> u64 {
+/// Tells of seconds that are copied, of so many.
+pub(crate) fn copying(emit: &mut dyn FnMut(Progress)) -> impl FnMut(f64, Option<f64>) {
+    let mut teller = None;
+    move |done, total| {
+        let teller = teller.get_or_insert_with(|| Teller::new(Phase::Convert, total.map(millis)));
+        teller.tell(millis(done), emit);
+    }
+}
+
+fn millis(seconds: f64) -> u64 {
     (seconds.max(0.0) * 1000.0) as u64
 }
 

@@ -13,6 +13,7 @@ use aes_gcm::{Aes256Gcm, Key, KeyInit, Nonce};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as URL_SAFE_NO_PAD;
 use hmac::{Hmac, Mac};
+use sealed::SealKey;
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
@@ -120,6 +121,23 @@ impl SecretKey {
     /// Seals another key.
     pub(crate) fn seal_key(&self, context: &str, key: &Self) -> Result<Vec<u8>, Error> {
         self.seal(context, &*key.0)
+    }
+
+    /// Seals a key of a file.
+    pub(crate) fn seal_file_key(&self, context: &str, key: &SealKey) -> Result<Vec<u8>, Error> {
+        self.seal(context, &*key.to_bytes())
+    }
+
+    /// A key of a file, out of what is stored of it in the column `what`.
+    pub(crate) fn open_file_key(
+        &self,
+        context: &str,
+        sealed: &[u8],
+        what: &'static str,
+    ) -> Result<SealKey, Error> {
+        let plain = self.open(context, sealed)?;
+        let bytes = plain.as_slice().try_into().map_err(|_| Error::Damaged(what))?;
+        Ok(SealKey::from_bytes(bytes))
     }
 
     /// Itself in base64url without padding (RFC 4648, section 5), after `prefix`.

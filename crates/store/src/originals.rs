@@ -176,9 +176,7 @@ impl Store {
     fn open_key(&self, video: VideoId, row: &AnyRow) -> Result<SealKey, Error> {
         let sealed: Option<Vec<u8>> = row.try_get("sealed_key")?;
         let sealed = sealed.ok_or(Error::NoOriginal(video))?;
-        let plain = self.wrap.open(&key_context(video), &sealed)?;
-        let bytes = plain.as_slice().try_into().map_err(|_| Error::Damaged("sealed_key"))?;
-        Ok(SealKey::from_bytes(bytes))
+        self.wrap.open_file_key(&key_context(video), &sealed, "sealed_key")
     }
 
     /// Destroys a video's original and keeps what was made of it.

@@ -197,7 +197,7 @@ impl Store {
         let millis = now.as_millisecond();
         let id = VideoId::new(millis);
         let key = has_original.then(SealKey::random);
-        let seal = |key: SealKey| self.wrap.seal(&key_context(id), &*key.to_bytes());
+        let seal = |key| self.wrap.seal_file_key(&key_context(id), &key);
         let sealed = key.map(seal).transpose()?;
         let grace = match new.original {
             Original::Keep => None,

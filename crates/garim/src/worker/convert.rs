@@ -21,11 +21,7 @@ pub async fn run(attempt: &Attempt) -> Result<(), Trouble> {
     let store = &attempt.service.store;
     // Asked now, before hours of work, and again when the work is done.
     store.replaceable(&attempt.fence, video.id).await?;
-    for earlier in 1..attempt.fence.attempt {
-        // Of one that was killed nobody else knows.
-        let folder = folder(attempt, &video, earlier)?;
-        store.discard_replacement(video.id, folder.as_str(), Timestamp::now()).await?;
-    }
+    discard_earlier(attempt, &video).await?;
     let key = SealKey::random();
     let input = attempt.original(&video, "convert").await?;
     let output = attempt.room.file(CONVERTED);
@@ -38,8 +34,7 @@ pub async fn run(attempt: &Attempt) -> Result<(), Trouble> {
     let folder = folder(attempt, &video, attempt.fence.attempt)?;
     let replaced = replace(attempt, &video, &folder, key, made).await;
     if replaced.is_err() {
-        // Nobody refers to the objects. If this fails as well, they take room until the video is deleted.
-        let _ = store.discard_replacement(video.id, folder.as_str(), Timestamp::now()).await;
+        discard(attempt, &video, &folder).await;
     }
     replaced
 }
@@ -47,6 +42,23 @@ pub async fn run(attempt: &Attempt) -> Result<(), Trouble> {
 /// Where the records of an attempt go: no name is used twice.
 pub fn folder(attempt: &Attempt, video: &Video, number: i64) -> Result<ObjectPath, Trouble> {
     Ok(format!("originals/{}/{}.{number}", video.id, attempt.fence.job).parse()?)
+}
+
+/// Has the records of attempts that were killed deleted: nobody else knows of them.
+pub async fn discard_earlier(attempt: &Attempt, video: &Video) -> Result<(), Trouble> {
+    let store = &attempt.service.store;
+    for earlier in 1..attempt.fence.attempt {
+        let folder = folder(attempt, video, earlier)?;
+        store.discard_replacement(video.id, folder.as_str(), Timestamp::now()).await?;
+    }
+    Ok(())
+}
+
+/// Has the records of this attempt deleted, to which nobody refers. If that fails as well, they take room until the video
+/// is deleted.
+pub async fn discard(attempt: &Attempt, video: &Video, folder: &ObjectPath) {
+    let store = &attempt.service.store;
+    let _ = store.discard_replacement(video.id, folder.as_str(), Timestamp::now()).await;
 }
 
 async fn replace(

@@ -6,7 +6,9 @@ use live::Take;
 use pipeline::{Input, RemuxSpec, Remuxed};
 use sealed::{SealKey, Sealed};
 use serde_json::json;
-use store::{Kind, NewJob, Replacement, Video, received_context, received_folder, seal_context};
+use store::{
+    Kind, NewJob, ObjectPath, Replacement, Video, received_context, received_folder, seal_context,
+};
 use tokio::io::AsyncWriteExt;
 
 use super::convert::{self, CONVERTED};
@@ -24,12 +26,7 @@ const SHORT: u64 = 2000;
 pub async fn run(attempt: &Attempt) -> Result<(), Trouble> {
     let work: OriginalWork = attempt.work()?;
     let video = attempt.video().await?;
-    for earlier in 1..attempt.fence.attempt {
-        // Of one that was killed nobody else knows.
-        let folder = convert::folder(attempt, &video, earlier)?;
-        let store = &attempt.service.store;
-        store.discard_replacement(video.id, folder.as_str(), Timestamp::now()).await?;
-    }
+    convert::discard_earlier(attempt, &video).await?;
     let take = take(attempt, &work).await?;
     let key = SealKey::random();
     let spec = RemuxSpec {
@@ -40,12 +37,10 @@ pub async fn run(attempt: &Attempt) -> Result<(), Trouble> {
     };
     let made: Option<Remuxed> = attempt.child(Task::Remux(spec)).await?;
     let made = made.ok_or_else(|| Trouble::never("damaged", "what was received is no FLV file"))?;
-    let adopted = adopt(attempt, &video, work, key, made).await;
+    let folder = convert::folder(attempt, &video, attempt.fence.attempt)?;
+    let adopted = adopt(attempt, &video, &folder, work, key, made).await;
     if adopted.is_err() {
-        // Nobody refers to the objects. If this fails as well, they take room until the video is deleted.
-        let folder = convert::folder(attempt, &video, attempt.fence.attempt)?;
-        let store = &attempt.service.store;
-        let _ = store.discard_replacement(video.id, folder.as_str(), Timestamp::now()).await;
+        convert::discard(attempt, &video, &folder).await;
     }
     adopted
 }
@@ -96,12 +91,12 @@ async fn fetch(attempt: &Attempt, work: &OriginalWork, take: &Take) -> Result<In
 async fn adopt(
     attempt: &Attempt,
     video: &Video,
+    folder: &ObjectPath,
     work: OriginalWork,
     key: SealKey,
     made: Remuxed,
 ) -> Result<(), Trouble> {
-    let folder = convert::folder(attempt, video, attempt.fence.attempt)?;
-    let parts = convert::store_records(attempt, &folder, made.bytes).await?;
+    let parts = convert::store_records(attempt, folder, made.bytes).await?;
     let result = json!({"video": video.id, "bytes": made.bytes, "info": &made.info});
     let new = Replacement { video: video.id, key, parts, info: made.info };
     let OriginalWork { session: _, collection } = work;

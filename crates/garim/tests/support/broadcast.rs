@@ -8,7 +8,7 @@ use std::process::{Child, Stdio};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::live::{HER_FACE, HIS_FACE, Service};
+use crate::live::{HER_FACE, HIS_FACE, Service, until};
 use crate::support::Scratch;
 use crate::support::pixels::{COVERED, Luma, Rect, SHOWN, fine, left_of};
 
@@ -63,6 +63,35 @@ pub fn turned_away(s: &Scratch, url: &str) -> String {
 pub fn start(service: &Service<'_>, collection: Option<&str>) -> Value {
     let body = json!({"user": "admin", "collection": collection});
     service.post("/v1/live/start", &body).is(200).json()
+}
+
+/// Stops a channel, as soon as the server can.
+pub fn stop(service: &Service<'_>, started: &Value) {
+    let stop = json!({"channel_id": started["channel_id"]});
+    until(|| match service.post("/v1/live/stop", &stop) {
+        answer if answer.status == 200 => Ok(()),
+        answer => Err(answer.body),
+    });
+}
+
+/// Watches until `is` says so of what was seen since the call.
+pub fn watch_until(service: &Service<'_>, viewer: &mut Viewer<'_>, is: impl Fn(&[Seen]) -> bool) {
+    let from = viewer.pictures.len();
+    until(|| {
+        viewer.look(service);
+        let seen = &viewer.pictures[from..];
+        if is(seen) {
+            return Ok(());
+        }
+        let published = seen.iter().filter(|picture| picture.published).count();
+        let channels = service.get("/v1/channels").body;
+        Err(format!("{} pictures, {published} of them published: {channels}", seen.len()))
+    });
+}
+
+/// He is seen for a second.
+pub fn shows_him(seen: &[Seen]) -> bool {
+    seen.iter().filter(|picture| picture.him == Sight::Face).count() >= 24
 }
 
 /// A picture that a viewer got.

@@ -104,9 +104,7 @@ impl Channel {
             Media::Refused(why) => self.turned_away(&why),
         }
     }
-}
 
-impl Channel {
     /// Keeps what the publisher sent, where the policy says so.
     fn keep(&mut self, media: &Media) {
         let now = self.began.elapsed();

@@ -31,7 +31,7 @@ pub fn received_context(session: SessionId) -> String {
 
 /// A key for what is received in a session that begins, sealed by the server's.
 pub(super) fn new_key(store: &Store, session: SessionId) -> Result<Vec<u8>, Error> {
-    store.wrap.seal(&key_context(session), &*SealKey::random().to_bytes())
+    store.wrap.seal_file_key(&key_context(session), &SealKey::random())
 }
 
 /// The key of what is received in a session; `None`: nothing of it is kept, or it cannot be read any more.
@@ -44,9 +44,7 @@ pub(super) async fn key(
     let row = query.bind(session.to_string()).fetch_optional(&mut **tx).await?;
     let sealed = row.map(|row| row.try_get::<Option<Vec<u8>>, _>(0)).transpose()?.flatten();
     let Some(sealed) = sealed else { return Ok(None) };
-    let plain = store.wrap.open(&key_context(session), &sealed)?;
-    let bytes = plain.as_slice().try_into().map_err(|_| Error::Damaged("received_key"))?;
-    Ok(Some(SealKey::from_bytes(bytes)))
+    store.wrap.open_file_key(&key_context(session), &sealed, "received_key").map(Some)
 }
 
 fn key_context(session: SessionId) -> String {
@@ -82,14 +80,13 @@ pub(crate) async fn is_destroyed(
 
 /// Has what was received made the original of the session's video, once the recording is published by the job `after`.
 pub(super) async fn hand_over(
-    store: &Store,
     tx: &mut Transaction<'static, Any>,
     channel: &Channel,
     session: &Session,
     after: (VideoId, domain::JobId),
     now: Timestamp,
 ) -> Result<(), Error> {
-    if key(store, tx, session.id).await?.is_none() {
+    if is_destroyed(tx, session.id).await? {
         return Ok(());
     }
     let (video, after) = after;

@@ -93,7 +93,7 @@ pub(super) async fn hand_over(
     let work = json!({"session": session.id, "broken": broken});
     let job = NewJob { video: Some(video), ..NewJob::new(&session.owner, Kind::Recording, work) };
     let job = add(tx, &job, now).await?;
-    received::hand_over(store, tx, channel, session, (video, job), now).await?;
+    received::hand_over(tx, channel, session, (video, job), now).await?;
     let update =
         "UPDATE sessions SET recording = $1, recording_reason = NULL, video = $2 WHERE id = $3";
     sqlx::query(update)

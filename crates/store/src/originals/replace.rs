@@ -109,7 +109,7 @@ impl Store {
         let row = sqlx::query(query).bind(video.to_string()).fetch_optional(&mut *tx).await?;
         let row = row.ok_or(Error::NoOriginal(video))?;
         let (owner, old): (String, i64) = (row.try_get(0)?, row.try_get(1)?);
-        let sealed = self.wrap.seal(&key_context(video), &*key.to_bytes())?;
+        let sealed = self.wrap.seal_file_key(&key_context(video), key)?;
         let update = "UPDATE videos SET sealed_key = $1, length = $2, received = $2, info = $3 WHERE id = $4";
         let update = sqlx::query(update).bind(sealed).bind(signed(length)).bind(info.to_string());
         update.bind(video.to_string()).execute(&mut *tx).await?;
@@ -163,7 +163,7 @@ pub(crate) async fn adopt(
 ) -> Result<(String, u64), Error> {
     let Replacement { video, key, parts, info } = new;
     let length = contiguous(parts, 0)?;
-    let sealed = store.wrap.seal(&key_context(*video), &*key.to_bytes())?;
+    let sealed = store.wrap.seal_file_key(&key_context(*video), key)?;
     let update = "UPDATE videos SET sealed_key = $1, length = $2, received = $2, info = $3 \
          WHERE id = $4 AND state = 'stored' AND length = 0 AND sealed_key IS NULL RETURNING name";
     let row = sqlx::query(update)
