@@ -284,8 +284,10 @@ impl Received {
     pub(crate) async fn finish(mut self, is_end: bool) -> Result<(), String> {
         let now = self.waiting.back().map_or(Duration::ZERO, |tag| tag.came);
         while !self.waiting.is_empty() {
+            self.room().await;
             self.write_first(now);
         }
+        self.room().await;
         self.store();
         if let Some(to) = self.to.take().filter(|_| is_end) {
             // If nobody takes it, that failed.
@@ -294,6 +296,14 @@ impl Received {
         // Its sender goes when all is done.
         while self.failed.changed().await.is_ok() {}
         self.failed().map_or(Ok(()), Err)
+    }
+
+    /// Waits until one more piece can wait to be stored.
+    async fn room(&self) {
+        if let Some(to) = &self.to {
+            // If nobody takes it, that failed.
+            let _ = to.reserve().await;
+        }
     }
 
     /// When that is, in milliseconds of the broadcast, which has the publisher's time `ms` and comes now.

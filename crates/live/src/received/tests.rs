@@ -244,3 +244,19 @@ async fn a_store_that_fails_or_is_too_slow_ends_it() {
     assert!(received.finish(true).await.is_err());
     assert_eq!(takes(&s.objects().await), None);
 }
+
+#[tokio::test]
+async fn all_that_waits_at_the_end_is_stored_however_much_it_is() {
+    let s = Scratch::new("end");
+    let mut received = s.open(1).await;
+    received.video_format(&AVCC);
+    let large = Bytes::from(vec![7; 2 << 20]);
+    for number in 0..14 {
+        received.picture((number * 40, 0, true), &large, ms(1000 + number * 40));
+    }
+    received.finish(true).await.unwrap();
+    let takes = s.takes().await;
+    assert_eq!(takes[0].pieces.len(), 14);
+    // The format, and the pictures.
+    assert_eq!(tags(&s.plain(&takes[0]).await).len(), 15);
+}
