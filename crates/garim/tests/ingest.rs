@@ -415,7 +415,7 @@ fn viewers_who_do_not_read_or_go_away_harm_nobody() {
 }
 
 #[test]
-fn rtmps_is_spoken_with_the_certificate_of_the_server() {
+fn with_a_certificate_publishers_speak_rtmps_and_viewers_http_2() {
     let s = Scratch::new();
     make_clip(&s, SMALL, "");
     let trusted = certificate(&s);
@@ -427,6 +427,16 @@ fn rtmps_is_spoken_with_the_certificate_of_the_server() {
     let _publisher = Publisher::start(&s, &channel.url);
     channel.until_connected(&server);
     channel.until_more(&server, 1);
+
+    // One connection waits for the segment under way, and gets it.
+    let next = channel.segments(&server);
+    let playlist = server.get(&format!("{}?_HLS_msn={next}", channel.playlist)).is(200);
+    assert_eq!(playlist.version, "HTTP/2.0");
+    assert!(channel.segments(&server) > next);
+    let segment = playlist.body.lines().rfind(|line| line.ends_with(".m4s")).unwrap();
+    let (folder, _) = channel.playlist.rsplit_once('/').unwrap();
+    let segment = server.get(&format!("{folder}/{segment}")).is(200);
+    assert_eq!((&*segment.version, segment.header("content-type")), ("HTTP/2.0", "video/mp4"));
 
     // Who speaks no TLS is sent away, and who says nothing is cut off.
     let (open, said) = Stranger::come(&channel.address).send(&publishing(&channel.key));

@@ -34,6 +34,8 @@ pub struct Server {
 /// What the server answered.
 #[derive(Debug)]
 pub struct Answer {
+    /// As `HTTP/1.1`.
+    pub version: String,
     pub status: u16,
     pub headers: HashMap<String, String>,
     pub body: String,
@@ -102,7 +104,8 @@ impl Ask<'_> {
             let headers = response.headers().iter();
             let headers = headers.map(|(name, value)| (name.to_string(), text(value))).collect();
             let status = response.status().as_u16();
-            Ok(Answer { status, headers, body: response.text().await? })
+            let version = format!("{:?}", response.version());
+            Ok(Answer { version, status, headers, body: response.text().await? })
         })
     }
 }
