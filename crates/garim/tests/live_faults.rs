@@ -23,7 +23,7 @@ use broadcast::{Publisher, Seen, Sight, Viewer, make_clip, shows_him, start, sto
 use live::{Service, until};
 use mounts::{among_own_mounts, mount, noise};
 use processes::children;
-use serde_json::{Value, json};
+use serde_json::Value;
 use server::signal;
 use support::Scratch;
 
