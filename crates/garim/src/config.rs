@@ -13,6 +13,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use jiff::SignedDuration;
 use store::Original;
+use tracing_subscriber::filter::Targets;
 use url::Url;
 use zeroize::Zeroizing;
 
@@ -111,8 +112,8 @@ pub struct Limits {
 #[derive(Debug)]
 pub struct Log {
     pub json: bool,
-    /// As `RUST_LOG`: `info`, `garim=debug,info`.
-    pub filter: String,
+    /// What is logged, in the form of `RUST_LOG`: levels, of all or of a module: `garim=debug,info`.
+    pub filter: Targets,
 }
 
 #[derive(Debug)]
@@ -337,10 +338,11 @@ fn cors(root: &mut Section) -> Vec<String> {
 fn log(root: &mut Section) -> Log {
     root.section("log", |s| {
         let json = s.choice("format", ["human", "json"]) == Some("json");
-        let filter = s.text("filter").unwrap_or_else(|| "info".to_owned());
-        if let Err(error) = tracing_subscriber::EnvFilter::builder().parse(&filter) {
-            s.wrong(format!("filter: {filter:?}: {error}"));
-        }
+        let text = s.text("filter").unwrap_or_else(|| "info".to_owned());
+        let filter = text.parse().unwrap_or_else(|error| {
+            s.wrong(format!("filter: {text:?}: {error}"));
+            Targets::new()
+        });
         Log { json, filter }
     })
 }

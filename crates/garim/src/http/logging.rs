@@ -4,13 +4,15 @@
 
 use std::time::Instant;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Result, anyhow};
 use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::Response;
 use tracing::{Instrument, debug, field, info, info_span};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::Log;
 
@@ -22,21 +24,19 @@ const MAX_PATH: usize = 200;
 /// Longest part of a path that is: those of live sessions may hold a signature.
 const MAX_PART: usize = 63;
 /// These print headers, frames or statements when they are asked for details.
-const QUIET: [&str; 5] = ["h2=info", "hyper=info", "hyper_util=info", "rustls=info", "sqlx=info"];
+const QUIET: [&str; 5] = ["h2", "hyper", "hyper_util", "rustls", "sqlx"];
 
 /// Starts logging to stderr, for the whole process.
 pub fn init(log: &Log) -> Result<()> {
-    let mut filter = EnvFilter::builder().parse(&log.filter).context("log.filter")?;
-    for directive in QUIET {
-        filter = filter.add_directive(directive.parse()?);
-    }
-    let fmt = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let quiet = QUIET.map(|module| (module, LevelFilter::INFO));
+    let filtered = tracing_subscriber::registry().with(log.filter.clone().with_targets(quiet));
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let started = if log.json {
-        fmt.json().flatten_event(true).with_span_list(false).try_init()
+        filtered.with(lines.json().flatten_event(true).with_span_list(false)).try_init()
     } else {
         use std::io::IsTerminal;
         let colours = std::env::var_os("NO_COLOR").is_none() && std::io::stderr().is_terminal();
-        fmt.with_ansi(colours).try_init()
+        filtered.with(lines.with_ansi(colours)).try_init()
     };
     started.map_err(|error| anyhow!("logging: {error}"))
 }
