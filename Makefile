@@ -93,7 +93,7 @@ check-clients: setup
 # One database after the other. GARIM_CHAOS_SEED, which it prints, does the same kills again.
 chaos: setup
 	@GARIM_CHAOS_JOBS=$(or $(GARIM_CHAOS_JOBS),300) GARIM_TEST_REQUIRED=1 cargo xtask servers \
-	    cargo test --workspace --release --locked --test chaos -- --test-threads=1 --nocapture
+	    cargo test --workspace --release --locked --test service chaos:: -- --test-threads=1 --nocapture
 
 # --seed, which it prints, does the same kills again.
 soak: setup

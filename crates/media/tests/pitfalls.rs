@@ -1,5 +1,5 @@
 //! What goes wrong when FFmpeg is used in the obvious way, each with a test that it does not here.
-//! (Carrying only the main picture and sound, without metadata: `crates/garim/tests/outputs.rs`.)
+//! (Carrying only the main picture and sound, without metadata: `crates/garim/tests/files/outputs.rs`.)
 
 #![allow(clippy::unwrap_used)] // In helpers of tests too: a panic is a failure with a place.
 

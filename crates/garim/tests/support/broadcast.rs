@@ -1,16 +1,14 @@
 //! A publisher and a viewer of a live channel: what the one sends, and what the other gets to see.
 
-#![allow(dead_code, reason = "each test file uses a part of it")]
-
 use std::collections::BTreeMap;
 use std::process::{Child, Stdio};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::live::{HER_FACE, HIS_FACE, Service, until};
-use crate::support::Scratch;
-use crate::support::pixels::{COVERED, Luma, Rect, SHOWN, fine, left_of};
+use super::Scratch;
+use super::live::{HER_FACE, HIS_FACE, Service, until};
+use super::pixels::{COVERED, Luma, Rect, SHOWN, fine, left_of};
 
 /// What is published: two people side by side for ten seconds, 640x240, again and again.
 pub const CLIP: &str = "clip.mp4";

@@ -1,7 +1,5 @@
 //! A running service with real workers, and what tests do with it over HTTP.
 
-#![allow(dead_code, reason = "each test file uses a part of it")]
-
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
@@ -9,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::server::{Answer, Server};
-use crate::support::Scratch;
-use crate::support::pixels::Rect;
+use super::Scratch;
+use super::pixels::Rect;
+use super::server::{Answer, Server};
 
 /// In every frame of [`two_people`].
 pub const HER_FACE: Rect = Rect { x: 150, y: 80, width: 80, height: 110 };

@@ -4,9 +4,19 @@
 //! Arguments are one string split at white space; `@x` is `x` in the folder of fixtures. Inputs
 //! are cut from fetched footage (`cargo xtask fixtures`) and kept tiny.
 
-#![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(dead_code, reason = "each program of tests uses a part of it")]
 
+pub mod broadcast;
+pub mod live;
+pub mod mounts;
 pub mod pixels;
+pub mod processes;
+pub mod recorded;
+pub mod rtmp;
+pub mod server;
+#[path = "../../../store/tests/servers/mod.rs"]
+pub mod servers;
+pub mod site;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

@@ -1,7 +1,5 @@
 //! Disks of a test's own, which may be full.
 
-#![allow(dead_code, reason = "each test file uses a part of it")]
-
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;

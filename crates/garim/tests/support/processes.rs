@@ -1,12 +1,10 @@
 //! Workers that tests kill, and the children that they start.
 
-#![allow(dead_code, reason = "each test file uses a part of it")]
-
 use std::fs::{File, read_dir, read_to_string};
 use std::process::{Child, Stdio};
 
-use crate::server::signal;
-use crate::support::{GARIM, Scratch};
+use super::server::signal;
+use super::{GARIM, Scratch};
 
 /// A running `garim worker` beside the server of the same folder; killed when dropped.
 pub struct Worker<'a> {

@@ -1,7 +1,5 @@
 //! What a live channel left: a session in the database, and segments among the objects, made of a clip by ffmpeg.
 
-#![allow(dead_code, reason = "each test file uses a part of it")]
-
 use std::path::PathBuf;
 
 use domain::{ServerId, SessionId, VideoId};
@@ -11,7 +9,7 @@ use store::{
 };
 use tokio::runtime::Runtime;
 
-use crate::support::Scratch;
+use super::Scratch;
 
 /// Ticks of a second of pictures, and samples of a second of sound.
 const TICKS: u64 = 90_000;

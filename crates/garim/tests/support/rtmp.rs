@@ -1,7 +1,5 @@
 //! The publisher's side of RTMP, byte by byte: for what no encoder does.
 
-#![allow(dead_code, reason = "each test file uses a part of it")]
-
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::thread::{self, JoinHandle};

@@ -1,7 +1,5 @@
 //! A `garim serve` of its own for one test: on a free port, in a folder of the test.
 
-#![allow(dead_code, reason = "each test file uses a part of it")]
-
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -12,7 +10,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::{GARIM, Scratch, tool};
+use super::{GARIM, Scratch, tool};
 
 /// No step of a test takes longer.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -165,7 +163,7 @@ impl Server {
     /// Why it did not start.
     pub fn refusal(s: &Scratch, settings: &str) -> String {
         s.write("garim.toml", settings);
-        crate::support::Ran::new(&command(s).output().unwrap()).error()
+        super::Ran::new(&command(s).output().unwrap()).error()
     }
 
     /// Reads the log up to a line with `words`.

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::live::{Service, until};
-use crate::processes::Worker;
-use crate::server::{Answer, Ask, Server, signal};
-use crate::support::Scratch;
+use super::Scratch;
+use super::live::{Service, until};
+use super::processes::Worker;
+use super::server::{Answer, Ask, Server, signal};
 
 /// Somebody, one of three, is killed as many milliseconds after the one before, at least and at most. A job takes about
 /// one second: many are hit, and none as often as it may be tried.
