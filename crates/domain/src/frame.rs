@@ -133,21 +133,23 @@ impl Frame {
                 let (width, height) = (width as usize, height as usize);
                 // Rows start 32 bytes apart so that the encoder can read them with wide loads.
                 let stride = width.next_multiple_of(32);
-                let data = pool.map_or_else(Vec::new, FramePool::take);
-                Plane { data: sized(data, stride * height), stride, width, height }
+                let data = plane(stride * height, pool);
+                Plane { data, stride, width, height }
             })
             .collect();
         Self { seq, pts, size, format, color, planes, pool: pool.cloned() }
     }
 }
 
-fn sized(mut data: Vec<u8>, len: usize) -> Vec<u8> {
+/// Memory of a plane of this many bytes. Old contents stay: every row is written before the frame is used.
+fn plane(len: usize, pool: Option<&FramePool>) -> Vec<u8> {
     // FFmpeg's wide loads and stores may reach past the end of the last row, never past this.
     const PAST_THE_END: usize = 64;
-    data.reserve((len + PAST_THE_END).saturating_sub(data.len()));
-    // Old contents stay: every row is written before the frame is used.
-    data.resize(len, 0);
-    data
+    pool.and_then(|pool| pool.take(len)).unwrap_or_else(|| {
+        let mut data = Vec::with_capacity(len + PAST_THE_END);
+        data.resize(len, 0);
+        data
+    })
 }
 
 impl Drop for Frame {
@@ -171,15 +173,21 @@ impl FramePool {
     /// Planes kept at most; further ones are freed.
     const MAX_FREE: usize = 24;
 
-    fn take(&self) -> Vec<u8> {
-        self.free.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+    /// One of this many bytes and no other: if planes of colour took the memory of others and the other way round, all would
+    /// soon be of the largest size.
+    fn take(&self, len: usize) -> Option<Vec<u8>> {
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let fits = free.iter().rposition(|data| data.len() == len)?;
+        Some(free.remove(fits))
     }
 
     fn give(&self, data: Vec<u8>) {
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        if free.len() < Self::MAX_FREE {
-            free.push(data);
+        if free.len() == Self::MAX_FREE {
+            // The oldest: frames may have another size by now, and nobody wants that one again.
+            free.remove(0);
         }
+        free.push(data);
     }
 }
 
@@ -202,12 +210,37 @@ mod tests {
     }
 
     #[test]
-    fn a_dropped_frame_gives_its_memory_back() {
+    fn a_dropped_frame_gives_its_memory_to_one_of_the_same_size() {
         let pool = FramePool::default();
-        drop(frame(64, 64, Some(&pool)));
-        assert_eq!(pool.free.lock().unwrap().len(), 3);
-        let again = frame(32, 32, Some(&pool));
-        assert_eq!(pool.free.lock().unwrap().len(), 0);
-        assert_eq!(again.planes[0].data.len(), 32 * 32);
+        let free = || pool.free.lock().unwrap().len();
+        let memory = |frame: &Frame| {
+            let mut planes: Vec<_> = frame.planes.iter().map(|p| p.data.as_ptr()).collect();
+            planes.sort_unstable();
+            planes
+        };
+        let first = frame(64, 64, Some(&pool));
+        let its = memory(&first);
+        drop(first);
+        assert_eq!(free(), 3);
+        let other = frame(96, 64, Some(&pool));
+        assert_eq!(free(), 3);
+        let same = frame(64, 64, Some(&pool));
+        assert_eq!((free(), memory(&same)), (0, its));
+        // Each plane has what it needs, and none what a larger one had.
+        assert!(same.planes[1].data.capacity() < same.planes[0].data.len());
+        assert_eq!(other.planes[0].data.len(), 96 * 64);
+    }
+
+    #[test]
+    fn memory_of_a_former_size_makes_way() {
+        let pool = FramePool::default();
+        let frames =
+            |width: u32| -> Vec<Frame> { (0..10).map(|_| frame(width, 64, Some(&pool))).collect() };
+        drop(frames(64));
+        assert_eq!(pool.free.lock().unwrap().len(), FramePool::MAX_FREE);
+        drop(frames(128));
+        let free = pool.free.lock().unwrap();
+        assert_eq!(free.len(), FramePool::MAX_FREE);
+        assert!(free.iter().all(|data| [128 * 64, 64 * 32].contains(&data.len())));
     }
 }
