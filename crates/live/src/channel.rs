@@ -6,6 +6,7 @@
 mod consent;
 mod covering;
 mod kept;
+mod measured;
 mod publisher;
 mod told;
 
@@ -33,6 +34,7 @@ use crate::received::Received;
 use crate::recorder::Recorder;
 use consent::Consent;
 use covering::hear;
+use measured::Measured;
 use publisher::receive;
 use told::Clerk;
 
@@ -153,6 +155,7 @@ pub(crate) struct Channel {
     gone: Option<Instant>,
     ingest: Ingest,
     protection: Protection,
+    measured: Measured,
     keep: Vec<KeepSpec>,
     running: bool,
     recording: RecordingState,
@@ -218,6 +221,7 @@ impl Channel {
             skipping: true,
             gone: (channel.ingest == Ingest::Reconnecting).then_some(instant),
             ingest: channel.ingest,
+            measured: Measured::new(&channel.protection),
             protection: channel.protection,
             keep: Vec::new(),
             running: false,

@@ -115,6 +115,18 @@ fn nothing_is_shown_while_detectors_are_late_or_all_of_the_child_stands_still() 
     until_protected(&service, &started);
     assert_eq!(only_child(&service), child);
     assert_eq!((viewer.leaks(), viewer.discontinuities), (0, 1));
+
+    let numbers = service.get("/metrics").is(200).body;
+    let number = |name: &str| {
+        let line = numbers.lines().find_map(|line| line.strip_prefix(name));
+        line.unwrap_or_else(|| panic!("no {name} in {numbers}")).trim().parse::<f64>().unwrap()
+    };
+    let is = |state: &str| number(&format!("garim_live_channels{{protection=\"{state}\"}}"));
+    assert_eq!(["ok", "degraded", "blocked"].map(is), [1.0, 0.0, 0.0]);
+    let changes = "garim_live_protection_changes_total{protection=\"blocked\",reason=\"overload\"}";
+    assert!(number(changes) >= 1.0);
+    let pictures = |kind: &str| number(&format!("garim_live_pictures_total{{kind=\"{kind}\"}}"));
+    assert!(pictures("sent") > pictures("slate") && pictures("slate") > 0.0, "{numbers}");
 }
 
 #[test]

@@ -78,7 +78,7 @@ impl Channel {
             FromChild::Header(header) => self.take_header(header, bytes),
             FromChild::Part(part) => self.take_part(part, bytes),
             FromChild::Protection(protection) => self.set_protection(stored(protection)),
-            FromChild::Pace(_) => {}
+            FromChild::Pace(pace) => self.measured.pace(pace),
             FromChild::Failed { message } => {
                 tracing::error!(channel = %self.fence.channel, message, "a live child failed");
             }
@@ -86,6 +86,7 @@ impl Channel {
     }
 
     fn ready(&mut self) {
+        self.measured.new_child();
         self.set_protection(Protection::Ok);
         if !self.running {
             self.tell_running();

@@ -85,6 +85,9 @@ impl Channel {
 
     pub(super) fn set_protection(&mut self, protection: Protection) {
         self.clerk.tell(Told::Protection(protection.clone()));
+        if protection != self.protection {
+            self.measured.protection(&protection);
+        }
         self.protection = protection;
     }
 
