@@ -1,8 +1,7 @@
 //! Inputs that are no videos, damaged ones, and outputs that must not be.
 
-use crate::support;
 use crate::support::pixels::{self, Luma};
-use crate::support::{FACE, Scratch};
+use crate::support::{self, FACE, Scratch};
 
 #[test]
 fn files_that_are_no_video_are_named_with_the_reason() {

@@ -1,8 +1,7 @@
 //! Every container and codec that is taken, and clear refusals of those that are not.
 
-use crate::support;
 use crate::support::pixels::{self, Rect};
-use crate::support::{FACE, Scratch};
+use crate::support::{self, FACE, Scratch};
 
 /// `in.ENDING` made with `args` comes out as H.264 with all its frames, the face covered.
 fn is_covered(ending: &str, args: &str, sound: Option<&str>) -> Scratch {

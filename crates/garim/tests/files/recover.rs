@@ -6,9 +6,8 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 
-use crate::support;
 use crate::support::pixels::{self, Rect};
-use crate::support::{GARIM, Ran, Scratch};
+use crate::support::{self, GARIM, Ran, Scratch};
 
 /// In every frame with two people.
 const HER_FACE: Rect = Rect { x: 150, y: 80, width: 80, height: 110 };

@@ -5,13 +5,12 @@ use serde_json::{Value, json};
 
 use crate::support::Scratch;
 use crate::support::broadcast::{
-    Publisher, Seen, Sight, Viewer, make_clip, shows_him, start, stop, turned_away, watch_until,
+    LIVE, Publisher, Seen, Sight, Viewer, is_published, make_clip, shows_him, start, stop,
+    turned_away, watch_until,
 };
 use crate::support::live::{Service, until};
 use crate::support::processes::children;
 use crate::support::server;
-
-const LIVE: &str = "[live]\nlisten = \"127.0.0.1:0\"\nslots = 2\n";
 
 /// The ends of two segments later.
 fn goes_on(seen: &[Seen]) -> bool {
@@ -131,8 +130,7 @@ fn a_server_that_is_killed_comes_back_with_its_channels_and_the_recording_goes_o
     let started = start(&service, None);
     let mut viewer = Viewer::of(&s, &started);
     let publisher = Publisher::start(&s, started["source_url"].as_str().unwrap());
-    let covered = |seen: &[Seen]| seen.iter().filter(|picture| picture.published).count() >= 144;
-    watch_until(&service, &mut viewer, covered);
+    watch_until(&service, &mut viewer, is_published);
     let admin = service.server.admin.clone();
     server::signal(service.server.id(), "KILL");
     drop((service, publisher));
@@ -149,7 +147,7 @@ fn a_server_that_is_killed_comes_back_with_its_channels_and_the_recording_goes_o
     };
     assert_eq!(key(&again), key(&started));
     let _publisher = Publisher::start(&s, again["source_url"].as_str().unwrap());
-    watch_until(&service, &mut viewer, covered);
+    watch_until(&service, &mut viewer, is_published);
     stop(&service, &started);
     assert_eq!(viewer.leaks(), 0);
     let ready = save_recording(&s, &service);

@@ -9,14 +9,13 @@ use serde_json::Value;
 
 use crate::support::Scratch;
 use crate::support::broadcast::{
-    Publisher, Seen, Sight, Viewer, make_clip, shows_him, start, stop, watch_until,
+    LIVE, Publisher, Seen, Sight, Viewer, is_published, make_clip, shows_him, start, stop,
+    watch_until,
 };
 use crate::support::live::{Service, until};
 use crate::support::mounts::{among_own_mounts, mount, noise};
 use crate::support::processes::children;
 use crate::support::server::signal;
-
-const LIVE: &str = "[live]\nlisten = \"127.0.0.1:0\"\nslots = 2\n";
 
 /// Stops the threads of a process that detect faces, and nothing else of it, until it is told to end (ptrace(2):
 /// PTRACE_SEIZE and PTRACE_INTERRUPT; a tracer that ends lets go).
@@ -177,8 +176,7 @@ fn a_full_disk_ends_the_recording_and_not_the_broadcast() {
     let started = start(&service, None);
     let mut viewer = Viewer::of(&s, &started);
     let _publisher = Publisher::start(&s, started["source_url"].as_str().unwrap());
-    let covered = |seen: &[Seen]| seen.iter().filter(|picture| picture.published).count() >= 144;
-    watch_until(&service, &mut viewer, covered);
+    watch_until(&service, &mut viewer, is_published);
     // It takes what fits.
     let filler = s.path("data/objects/filler");
     let full = std::fs::write(&filler, noise(32 << 20)).unwrap_err();
@@ -187,7 +185,7 @@ fn a_full_disk_ends_the_recording_and_not_the_broadcast() {
     let reason = failed["reason"].as_str().unwrap();
     assert!(reason.contains("full") || reason.contains("space"), "{reason}");
     assert!(!reason.contains("data/objects"), "a path of the machine: {reason}");
-    watch_until(&service, &mut viewer, covered);
+    watch_until(&service, &mut viewer, is_published);
 
     std::fs::remove_file(filler).unwrap();
     stop(&service, &started);

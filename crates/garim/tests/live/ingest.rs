@@ -10,16 +10,15 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::support::Scratch;
-use crate::support::broadcast::{CLIP, Publisher};
+use crate::support::broadcast::{CLIP, LIVE, Publisher};
 use crate::support::live::{Service, until};
 use crate::support::processes::children;
 use crate::support::rtmp::{
-    AUDIO, COMMAND, Stranger, VIDEO, command, connected, handshake, header, message,
+    AUDIO, COMMAND, Stranger, VIDEO, command, connected, handshake, header, message, publishing,
+    text,
 };
-use crate::support::rtmp::{publishing, text};
 use crate::support::server::{Server, certificate};
 
-const LIVE: &str = "[live]\nlisten = \"127.0.0.1:0\"\nslots = 2\n";
 /// A stranger is cut off after 10 s; the rest is for a busy machine.
 const CUT_WITHIN: Duration = Duration::from_secs(15);
 /// All that strangers may cost a server at once, in KiB, with the rest of what it does meanwhile.

@@ -9,12 +9,10 @@ use serde_json::{Value, json};
 use store::{KeySource, Location, Store};
 
 use crate::support::broadcast::{
-    CLIP, Publisher, Seen, Sight, Viewer, make_clip, shows_him, start, stop, watch_until,
+    CLIP, LIVE, Publisher, Seen, Sight, Viewer, make_clip, shows_him, start, stop, watch_until,
 };
 use crate::support::live::{Service, on_disk, until};
 use crate::support::{self, Scratch};
-
-const LIVE: &str = "[live]\nlisten = \"127.0.0.1:0\"\nslots = 2\n";
 
 /// A channel of which the original is kept, and that shows who agrees.
 fn start_keeping(service: &Service<'_>) -> Value {

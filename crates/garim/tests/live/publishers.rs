@@ -3,14 +3,13 @@
 
 use serde_json::{Value, json};
 
-use crate::support::broadcast::{CLIP, Publisher, Seen, Sight, Viewer, start};
+use crate::support::broadcast::{CLIP, LIVE, Publisher, Seen, Sight, Viewer, start};
 use crate::support::live::{Service, until};
 use crate::support::pixels::Rect;
 use crate::support::rtmp::{Sender, Tag, tags};
 use crate::support::server::signal;
 use crate::support::{Scratch, tool};
 
-const LIVE: &str = "[live]\nlisten = \"127.0.0.1:0\"\nslots = 2\n";
 /// Farther apart sound and picture are not together (ITU-R BT.1359: 45 ms), in seconds.
 const TOGETHER: f64 = 0.040;
 /// Samples of sound a second.

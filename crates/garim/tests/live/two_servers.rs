@@ -6,7 +6,7 @@ use std::net::{TcpListener, TcpStream};
 
 use crate::support::Scratch;
 use crate::support::broadcast::{
-    Publisher, Seen, Viewer, make_clip, start, stop, turned_away, watch_until,
+    Publisher, Viewer, is_published, make_clip, start, stop, turned_away, watch_until,
 };
 use crate::support::live::{Service, until};
 use crate::support::servers;
@@ -29,11 +29,6 @@ fn sent_on(service: &Service<'_>, path: &str) -> (String, String) {
     let status = answer.split(' ').nth(1).unwrap().to_owned();
     let location = answer.lines().find_map(|line| line.strip_prefix("location: "));
     (status, location.unwrap_or_default().to_owned())
-}
-
-/// Six seconds of what is published.
-fn is_published(seen: &[Seen]) -> bool {
-    seen.iter().filter(|picture| picture.published).count() >= 144
 }
 
 #[test]

@@ -87,6 +87,14 @@ pub fn watch_until(service: &Service<'_>, viewer: &mut Viewer<'_>, is: impl Fn(&
     });
 }
 
+/// Settings of a server for two channels.
+pub const LIVE: &str = "[live]\nlisten = \"127.0.0.1:0\"\nslots = 2\n";
+
+/// Six seconds of what is published.
+pub fn is_published(seen: &[Seen]) -> bool {
+    seen.iter().filter(|picture| picture.published).count() >= 144
+}
+
 /// He is seen for a second.
 pub fn shows_him(seen: &[Seen]) -> bool {
     seen.iter().filter(|picture| picture.him == Sight::Face).count() >= 24
